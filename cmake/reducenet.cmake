@@ -1,0 +1,24 @@
+# reducenet_library(NAME sources…): static library reducenet_NAME, exported as reducenet::NAME.
+function(reducenet_library name)
+  add_library(reducenet_${name} STATIC ${ARGN})
+  add_library(reducenet::${name} ALIAS reducenet_${name})
+  set_target_properties(reducenet_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(reducenet_${name} PUBLIC cxx_std_20)
+  target_include_directories(reducenet_${name}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_compile_options(reducenet_${name} PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
+endfunction()
+
+# reducenet_tests(NAME sources…): one test program for a library, run by ctest.
+function(reducenet_tests name)
+  if(NOT REDUCENET_TESTS)
+    return()
+  endif()
+  add_executable(${name}_test ${ARGN})
+  target_link_libraries(${name}_test PRIVATE reducenet::${name} GTest::gtest_main)
+  target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_compile_options(${name}_test PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
+  add_test(NAME ${name} COMMAND ${name}_test)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+struct NoMatch {};
+/// The pattern is there, and merging it would not be exact (or not allowed); `why` says so to a person.
+struct Refused {
+  std::string why;
+};
+
+/// What a rule proposes: constants and nodes to add, and which existing values they stand for. The driver alone applies it.
+class Patch {
+ public:
+  explicit Patch(const Graph& graph) : graph_(&graph) {}
+
+  /// A new constant; its id can be used as an input of nodes added to this patch.
+  ValueId constant(std::string_view stem, Tensor value);
+  /// A new node; returns its only output.
+  ValueId node(std::string_view stem, Op op, std::vector<ValueId> inputs);
+  /// Every use of `before` becomes a use of `after` (an existing or a new value).
+  void replace(ValueId before, ValueId after);
+
+ private:
+  friend class Driver;
+  const Graph* graph_;
+  std::vector<Value> values_;  // ids continue after the graph's own
+  std::vector<Node> nodes_;
+  std::vector<std::pair<ValueId, ValueId>> replacements_;
+};
+
+using Outcome = std::variant<NoMatch, Refused, Patch>;
+
+/// What a rule sees. It cannot mutate anything.
+struct Site {
+  const Graph& graph;
+  const Uses& uses;
+  NodeId node;
+};
+
+/// A rewrite rule. `formula` is its algebra in one line; `example` builds the i-th random instance in which it must fire
+/// (must_fire) or must refuse or not match (otherwise).
+struct Rule {
+  std::string_view name, formula;
+  Outcome (*apply)(const Site&);
+  Graph (*example)(uint64_t seed, bool must_fire);
+};
+
+/// The one table, in the order in which the driver tries them.
+std::span<const Rule> rules();
+
+/// How far to go: `plan` what pays by cost; `module` one conv a module; `conv` the backbone as one conv; `single` one affine map.
+enum class Target { plan, module, conv, single };
+
+struct CollapseOptions {
+  Target target = Target::module;
+  int64_t stop_after = -1;  ///< apply at most so many patches (for bisecting); −1: all
+  std::function<double(const Graph&, const Node&)> cost;  ///< of a node, for Target::plan; default: MACs
+};
+
+/// One line of the log: `rule @ node`, with what it made, or why it was refused.
+struct Step {
+  std::string rule, node, result;
+};
+struct Refusal {
+  std::string node, rule, why;
+};
+
+struct Collapsed {
+  Graph graph;
+  std::vector<Step> steps;
+  std::vector<Refusal> refused;
+};
+
+/// Settles finished fades, then applies rules until none fires. The result is the same function (see verify.h for the proof
+/// on the spot). Constants come back in the dtype the model had. Throws Error(unsupported), naming the nodes that stand in
+/// the way, when `target` is conv or single and cannot be exact.
+Collapsed collapse(const Graph& graph, const CollapseOptions& options = {});
+
+/// Replaces every Fade whose λ is 0 by what it settles to.
+Graph settle(const Graph& graph);
+
+}  // namespace reducenet

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+/// A file format for models. Loading never trusts the file: sizes are checked against it before memory is taken.
+struct Format {
+  std::string_view name, extension;  ///< "onnx", ".onnx"
+  Graph (*load)(const std::filesystem::path&);                    ///< nullptr: cannot be read
+  void (*save)(const Graph&, const std::filesystem::path&);       ///< nullptr: cannot be written
+};
+
+/// The one table.
+std::span<const Format> formats();
+
+/// Loads by extension. Errors name the file and, where there is one, the node.
+Graph load(const std::filesystem::path& path);
+/// Saves by extension, atomically: temporary file beside it, fsync, rename.
+void save(const Graph& graph, const std::filesystem::path& path);
+
+/// Writes `bytes` to `path` atomically (temporary file, fsync, rename, fsync of the folder); throws Error(io).
+void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
+
+}  // namespace reducenet

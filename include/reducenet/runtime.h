@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+enum class Tune { none, fast, full };
+
+struct PlanOptions {
+  int64_t batch = 1;
+  int threads = 1;
+  Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run
+};
+
+/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena.
+class Plan {
+ public:
+  /// Throws Error(unsupported) naming the first node that no kernel can run.
+  explicit Plan(const Graph& graph, const PlanOptions& options = {});
+  Plan(Plan&&) noexcept;
+  Plan& operator=(Plan&&) noexcept;
+  ~Plan();
+
+  /// One run. `input` and `output` are dense NCHW floats of the sizes below. Re-entrant: each caller brings its own Arena.
+  class Arena;
+  std::unique_ptr<Arena, void (*)(Arena*)> arena() const;
+  void run(std::span<const float> input, std::span<float> output, Arena& arena) const noexcept;
+  /// The same with an arena of its own; convenient, not concurrent.
+  void run(std::span<const float> input, std::span<float> output) const noexcept;
+
+  int64_t input_size() const;   ///< floats in a batch of inputs
+  int64_t output_size() const;  ///< floats in a batch of outputs
+  int64_t arena_bytes() const;
+  /// Per step: node, kernel, shape.
+  struct Step {
+    std::string node, kernel, shape;
+    int64_t macs;
+  };
+  const std::vector<Step>& steps() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct BenchResult {
+  double median_ms = 0, p90_ms = 0, images_per_s = 0;
+  int64_t runs = 0;
+};
+/// Times plan.run on random input for about `seconds`.
+BenchResult bench(const Plan& plan, double seconds = 1);
+
+}  // namespace reducenet

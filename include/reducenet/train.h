@@ -1,0 +1,135 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reducenet/arch.h"
+
+namespace reducenet::train {
+
+/// Everything that defines a run. Written as TOML, one table per member below; `recipe_keys()` lists every key.
+struct Recipe {
+  struct Model {
+    std::string arch = "reduce20";
+    /// channels, height, width, classes: 0 stands for "as the data are"; seed is train.seed.
+    ArchOptions options{.channels = 0, .height = 0, .width = 0, .classes = 0};
+  } model;
+
+  struct Data {
+    std::string path;           ///< as load_images takes it
+    int64_t validation = 5000;  ///< training images held out; they alone steer anything
+    int64_t split_seed = 0;     ///< which ones
+    int64_t crop = 4;           ///< random crop after padding by so many black pixels; 0: none
+    bool flip = true;           ///< random horizontal mirror
+    int64_t cutout = 0;         ///< side of a random square set to the mean; 0: none
+    bool skip_corrupt = false;  ///< leave out images that cannot be decoded
+  } data;
+
+  enum class Algorithm : uint8_t { sgd, adamw };
+  enum class Schedule : uint8_t { cosine, onecycle, step, constant };
+  struct Optimizer {
+    Algorithm algorithm = Algorithm::sgd;
+    double lr = 0.1;            ///< the schedule's peak
+    double momentum = 0.9;      ///< Nesterov's; for adamw β₁
+    double beta2 = 0.999;       ///< adamw
+    double weight_decay = 5e-4; ///< not on batch normalisation and bias
+    int64_t batch = 128;
+    Schedule schedule = Schedule::cosine;
+    double warmup = 0;          ///< epochs of linear rise
+    std::vector<double> milestones{0.5, 0.75};  ///< `step`: fractions of the run at which lr is multiplied by gamma
+    double gamma = 0.1;
+    double label_smoothing = 0;
+    double ema = 0;             ///< decay of the weights' moving average, which is then what is evaluated; 0: none
+    double clip = 0;            ///< largest gradient norm; 0: any
+  } optimizer;
+
+  struct Train {
+    int64_t epochs = 10;
+    int64_t seed = 0;
+    int64_t threads = 0;            ///< 0: one per core
+    int64_t eval_every = 1;         ///< epochs between two looks at the validation images
+    int64_t batch_norm_batches = 100;  ///< training batches that re-estimate BN statistics at the end; 0: keep the running ones
+  } train;
+
+  enum class Curve : uint8_t { cosine, linear };
+  enum class Per : uint8_t { iteration, epoch };
+  enum class Order : uint8_t { together, forward, backward };
+  struct Fade {
+    Curve schedule = Curve::cosine;
+    Per per = Per::iteration;
+    double start = 0, end = 1;  ///< fractions of the run; λ is exactly 1 before and exactly 0 after
+    Order order = Order::together;  ///< forward: the fade next to the input goes first
+    double overlap = 0;         ///< of neighbouring windows when staggered, as a share of a window, in [0, 1)
+  } fade;
+};
+
+/// From TOML; `file` names it in messages. Error(bad_input) names file, key and the nearest known key.
+Recipe parse_recipe(std::string_view toml, std::string_view file = "recipe");
+Recipe load_recipe(const std::filesystem::path& path);
+/// "section.key=value". Error(usage) names the key and the nearest known one.
+void set(Recipe& recipe, std::string_view assignment);
+/// The whole recipe as TOML; parse_recipe(print(r)) gives r back.
+std::string print(const Recipe& recipe);
+
+struct RecipeKey {
+  std::string name, help, value;  ///< "optimizer.lr", what it does, its default as TOML
+};
+std::vector<RecipeKey> recipe_keys();
+
+/// Smallest, mean and largest λ; all 0 without fades.
+struct FadeSummary {
+  double min = 0, mean = 0, max = 0;
+};
+
+/// State after a training step.
+struct Progress {
+  int64_t epoch = 0, epochs = 0;  ///< epoch counts from 0
+  int64_t step = 0, steps = 0;    ///< steps done of the whole run
+  double loss = 0, accuracy = 0;  ///< means over the epoch so far
+  FadeSummary fade;
+  double images_per_s = 0, seconds_left = 0;
+};
+
+/// One finished epoch, as in metrics.jsonl.
+struct EpochMetrics {
+  int64_t epoch = 0;   ///< counts from 1
+  double loss = 0, accuracy = 0;
+  double val_top1 = -1;  ///< −1 where it was not measured
+  FadeSummary fade;
+  double lr = 0, images_per_s = 0, seconds = 0;  ///< seconds of the epoch, validation included
+};
+
+struct Options {
+  std::filesystem::path out = "run";  ///< folder for all results; made when absent
+  std::filesystem::path from;         ///< model whose weights are taken where names and shapes agree; empty: none
+  bool resume = false;                ///< go on from out/checkpoint.safetensors, bit for bit
+  std::string device = "cpu";         ///< "cpu" or "cuda"
+  std::function<void(const Progress&)> on_step;
+  std::function<void(const EpochMetrics&)> on_epoch;
+  std::function<void(const std::string&)> on_message;
+  const std::atomic<bool>* stop = nullptr;  ///< once true: finish the step, write the checkpoint, return
+};
+
+struct Result {
+  bool interrupted = false;
+  int64_t epochs = 0;            ///< finished
+  double val_top1 = -1;          ///< of the final network; −1 without validation images
+  double top1 = -1;              ///< on the test images, read once, at the end; −1 when interrupted
+  double seconds = 0;            ///< wall clock, all parts of a resumed run
+  double images_per_s = 0;       ///< over training steps
+  std::vector<EpochMetrics> history;
+};
+
+/// Trains and writes into options.out: model.safetensors (settled), checkpoint.safetensors (resumable), metrics.jsonl,
+/// result.json and a TensorBoard event file.
+/// Errors: usage (a recipe or options that make no sense, a resumed recipe that differs), bad_input (data or checkpoint),
+/// io (missing data, unwritable folder), check_failed (the loss is not finite; names epoch and step and leaves the last
+/// good checkpoint).
+Result run(const Recipe& recipe, const Options& options);
+
+}  // namespace reducenet::train

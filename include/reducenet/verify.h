@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+/// One merged region: compared in double on crops that meet every border class, and tested for superposition
+/// f(a) + f(b) − f(0) = f(a + b).
+struct RegionCheck {
+  std::string name;               ///< of the node that ends the region
+  double max_abs_error = 0;       ///< before against after, both in double
+  double scale = 0;               ///< largest magnitude of the region's output
+  double superposition_error = 0; ///< relative
+};
+
+/// Whether two graphs are the same function, and how closely. Tolerance (docs/design.md, "exact or refused"): the second in
+/// float32 may be off the first in double by 4 times what the first in float32 is, plus 1e-5 relative.
+struct Certificate {
+  bool verified = false;
+  double max_abs_error = 0;   ///< after in float32 against before in double, over every sample and output
+  double max_rel_error = 0;   ///< the same, divided by the largest magnitude of the reference output
+  double own_rel_error = 0;   ///< before in float32 against before in double
+  double tolerance = 0;       ///< what max_rel_error may be
+  double top1_agreement = 1;  ///< share of samples whose largest output is the same class
+  int64_t samples = 0;
+  std::vector<RegionCheck> regions;
+  std::string why;  ///< when not verified
+};
+
+struct VerifyOptions {
+  int64_t samples = 8;  ///< random inputs (unit normal)
+  uint64_t seed = 0;
+  std::vector<Tensor> real_inputs;  ///< each [N, …]: checked as well
+};
+
+/// Compares whole networks with equal signatures. Throws Error(bad_input) when the signatures differ.
+Certificate verify(const Graph& before, const Graph& after, const VerifyOptions& options = {});
+
+/// Relative superposition error of the graph, 0 (to rounding) when it is affine: max |f(a)+f(b)−f(0)−f(a+b)| / max|f|.
+double superposition_error(const Graph& graph, uint64_t seed = 0);
+
+}  // namespace reducenet

@@ -1,0 +1,85 @@
+#include "reducenet/arch.h"
+
+#include <gtest/gtest.h>
+
+#include "reducenet/error.h"
+
+namespace reducenet {
+namespace {
+
+int64_t count_convs(const Graph& graph) {
+  return std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                       [](const Node& node) { return std::holds_alternative<Conv2d>(node.op); });
+}
+
+Shape output_shape(const Graph& graph) {
+  return *graph[graph.outputs[0]].shape;
+}
+
+TEST(Arch, EveryRowBuildsAndIsWellFormed) {
+  for (const Architecture& row : architectures()) {
+    for (const char* padding : {"each", "input"}) {
+      for (const char* head : {"pool", "flatten"}) {
+        ArchOptions options{.modules = 2, .widths = {4, 6}, .expansion = 2, .branches = {"1x1", "3x3", "identity-bn"}};
+        options.head = head;
+        options.padding = padding;
+        options.height = 12;
+        options.width = 20;
+        const Graph graph = row.build(options);
+        EXPECT_NO_THROW(check(graph)) << row.name;
+        EXPECT_EQ(output_shape(graph), (Shape{-1, 10})) << row.name << "\n" << print(graph);
+      }
+    }
+  }
+}
+
+TEST(Arch, NamesCarryDepths) {
+  EXPECT_EQ(count_convs(build("reduce20", {})), 19);
+  EXPECT_EQ(count_convs(build("reduce56", {})), 55);
+  EXPECT_EQ(count_convs(build("plain29", {})), 28);
+  EXPECT_EQ(count_convs(build("resnet29-article", {})), 28);
+  EXPECT_EQ(count_convs(build("resnet56", {})), 55 + 2);  // with two projections
+  EXPECT_THROW(build("reduce21", {}), Error);
+  EXPECT_THROW(build("softmax7", {}), Error);
+  EXPECT_THROW(build("nonsense", {}), Error);
+}
+
+TEST(Arch, PaddingAtTheInputGivesTheSameSizes) {
+  for (const char* name : {"reduce20", "resnet20"}) {
+    const Graph each = build(name, {.head = "flatten"});
+    const Graph input = build(name, {.head = "flatten", .padding = "input"});
+    const auto features = [](const Graph& g) { return *g[g.find_value("flatten")].shape; };
+    EXPECT_EQ(features(each), features(input)) << print(input);
+  }
+}
+
+TEST(Arch, NonlinearLayersAreCounted) {
+  EXPECT_EQ(count_nonlinear(build("reduce20", {})), 10 + 9);
+  EXPECT_EQ(count_nonlinear(build("article20", {})), 10);
+  EXPECT_EQ(count_nonlinear(build("article20", {.linear = true})), 0);
+  EXPECT_EQ(count_nonlinear(build("plain11", {})), 10);
+}
+
+TEST(Arch, ExpansionWidensOnlyTheMiddle) {
+  const Graph wide = build("reduce20", {.expansion = 4});
+  EXPECT_EQ(*wide[wide.find_value("stage1.module1.conv1")].shape, (Shape{-1, 64, 32, 32}));
+  EXPECT_EQ(*wide[wide.find_value("stage1.module1.conv2")].shape, (Shape{-1, 16, 32, 32}));
+}
+
+TEST(Arch, SeedDecidesTheWeights) {
+  const auto first_weight = [](uint64_t seed) {
+    const Graph graph = build("plain11", {.seed = seed});
+    return *graph.constant(graph.find_value("stem.weight"));
+  };
+  EXPECT_EQ(first_weight(3), first_weight(3));
+  EXPECT_FALSE(first_weight(3) == first_weight(4));
+}
+
+TEST(Arch, NonsenseIsRefusedByName) {
+  EXPECT_THROW(build("plain", {.modules = 0}), Error);
+  EXPECT_THROW(build("plain", {.branches = {"5x5"}}), Error);
+  EXPECT_THROW(build("plain", {.head = "maxpool"}), Error);
+}
+
+}  // namespace
+}  // namespace reducenet

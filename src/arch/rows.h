@@ -1,0 +1,17 @@
+#pragma once
+
+#include "reducenet/arch.h"
+
+namespace reducenet {
+
+// One builder an architecture; the table is in architectures.cc.
+Graph build_reduce(const ArchOptions& options);
+Graph build_article(const ArchOptions& options);
+Graph build_gen2(const ArchOptions& options);
+Graph build_plain(const ArchOptions& options);
+Graph build_resnet_article(const ArchOptions& options);
+Graph build_resnet(const ArchOptions& options);
+Graph build_softmax(const ArchOptions& options);
+Graph build_phase_softmax(const ArchOptions& options);
+
+}  // namespace reducenet

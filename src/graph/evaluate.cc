@@ -1,0 +1,392 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "fades/fades.h"
+#include "graph/reference.h"
+#include "reducenet/error.h"
+#include "reducenet/graph.h"
+
+namespace reducenet {
+namespace {
+
+using reference::Array;
+
+/// What an op sees: its inputs (nullptr where absent) and the array to fill, already shaped.
+template <class T>
+struct Call {
+  std::vector<const Array<T>*> in;
+  Array<T>& y;
+  int threads;
+
+  const Array<T>& x(size_t i = 0) const { return *in[i]; }
+  const Array<T>* optional(size_t i) const { return i < in.size() ? in[i] : nullptr; }
+};
+
+template <class T, class F>
+void map(const Call<T>& call, F f) {
+  for (size_t i = 0; i < call.y.data.size(); ++i) call.y.data[i] = static_cast<T>(f(call.x().data[i]));
+}
+
+template <class T, class F>
+void combine(const Call<T>& call, F f) {
+  const Shape& shape = call.y.shape;
+  reference::for_each_index<2>(
+      shape,
+      {reference::broadcast_strides(call.x(0).shape, shape), reference::broadcast_strides(call.x(1).shape, shape)},
+      [&](int64_t at, const std::array<int64_t, 2>& from) {
+        *call.y.at(at) = static_cast<T>(f(*call.x(0).at(from[0]), *call.x(1).at(from[1])));
+      });
+}
+
+template <class T>
+void run(const Conv2d& op, const Call<T>& call) {
+  reference::conv(op, call.x(0), call.x(1), call.optional(2), call.y, call.threads);
+}
+
+template <class T>
+void run(const ConvTranspose2d& op, const Call<T>& call) {
+  reference::conv_transpose(op, call.x(0), call.x(1), call.optional(2), call.y);
+}
+
+template <class T>
+void run(const BatchNorm& op, const Call<T>& call) {
+  const int64_t channels = call.y.shape[1], batch = call.y.shape[0];
+  const int64_t plane = channels * batch == 0 ? 0 : static_cast<int64_t>(call.y.data.size()) / (batch * channels);
+  for (int64_t n = 0; n < batch * channels; ++n) {
+    const auto c = static_cast<size_t>(n % channels);
+    const T scale = call.x(1).data[c] / std::sqrt(call.x(4).data[c] + static_cast<T>(op.epsilon));
+    for (int64_t i = n * plane; i < (n + 1) * plane; ++i) {
+      *call.y.at(i) = (*call.x().at(i) - call.x(3).data[c]) * scale + call.x(2).data[c];
+    }
+  }
+}
+
+template <class T>
+void run(const Gemm& op, const Call<T>& call) {
+  const Shape& a = call.x(0).shape;
+  const Shape& b = call.x(1).shape;
+  const int64_t rows = call.y.shape[0], columns = call.y.shape[1], inner = a[op.trans_a ? 0 : 1];
+  if (const Array<T>* c = call.optional(2)) {
+    reference::for_each_index<1>(call.y.shape, {reference::broadcast_strides(c->shape, call.y.shape)},
+                                 [&](int64_t at, const std::array<int64_t, 1>& from) {
+                                   *call.y.at(at) = static_cast<T>(op.beta) * *c->at(from[0]);
+                                 });
+  }
+  reference::multiply(rows, inner, columns, call.x(0).at(0), op.trans_a ? 1 : a[1], op.trans_a ? a[1] : 1,
+                      call.x(1).at(0), op.trans_b ? 1 : b[1], op.trans_b ? b[1] : 1, static_cast<T>(op.alpha),
+                      call.y.at(0));
+}
+
+template <class T>
+void run(const MatMul&, const Call<T>& call) {
+  Shape a = call.x(0).shape, b = call.x(1).shape;
+  if (a.size() == 1) a.insert(a.begin(), 1);
+  if (b.size() == 1) b.push_back(1);
+  const int64_t rows = a[a.size() - 2], inner = a.back(), columns = b.back();
+  Shape batch = call.y.shape;
+  if (call.x(1).shape.size() > 1) batch.pop_back();
+  if (call.x(0).shape.size() > 1) batch.pop_back();
+  const auto strides_of = [&](const Shape& shape) {
+    auto strides = reference::broadcast_strides({shape.begin(), shape.end() - 2}, batch);
+    for (int64_t& stride : strides) stride *= shape[shape.size() - 2] * shape.back();
+    return strides;
+  };
+  reference::for_each_index<2>(
+      batch, {strides_of(a), strides_of(b)}, [&](int64_t at, const std::array<int64_t, 2>& from) {
+        reference::multiply(rows, inner, columns, call.x(0).at(from[0]), inner, int64_t{1}, call.x(1).at(from[1]),
+                            columns, int64_t{1}, T{1}, call.y.at(at * rows * columns));
+      });
+}
+
+template <class T>
+void run(const Binary& op, const Call<T>& call) {
+  switch (op.kind) {
+    case Binary::Kind::add:
+      return combine(call, [](T a, T b) { return a + b; });
+    case Binary::Kind::sub:
+      return combine(call, [](T a, T b) { return a - b; });
+    case Binary::Kind::mul:
+      return combine(call, [](T a, T b) { return a * b; });
+    case Binary::Kind::div:
+      return combine(call, [](T a, T b) { return a / b; });
+    case Binary::Kind::pow:
+      return combine(call, [](T a, T b) { return std::pow(a, b); });
+    case Binary::Kind::min:
+      return combine(call, [](T a, T b) { return std::min(a, b); });
+    case Binary::Kind::max:
+      return combine(call, [](T a, T b) { return std::max(a, b); });
+  }
+}
+
+template <class T>
+void run(const Unary& op, const Call<T>& call) {
+  switch (op.kind) {
+    case Unary::Kind::neg:
+      return map(call, [](T v) { return -v; });
+    case Unary::Kind::abs:
+      return map(call, [](T v) { return std::abs(v); });
+    case Unary::Kind::exp:
+      return map(call, [](T v) { return std::exp(v); });
+    case Unary::Kind::log:
+      return map(call, [](T v) { return std::log(v); });
+    case Unary::Kind::sqrt:
+      return map(call, [](T v) { return std::sqrt(v); });
+    case Unary::Kind::reciprocal:
+      return map(call, [](T v) { return 1 / v; });
+    case Unary::Kind::erf:
+      return map(call, [](T v) { return std::erf(v); });
+    case Unary::Kind::floor:
+      return map(call, [](T v) { return std::floor(v); });
+    case Unary::Kind::ceil:
+      return map(call, [](T v) { return std::ceil(v); });
+    case Unary::Kind::round:
+      return map(call, [](T v) { return std::nearbyint(v); });
+    case Unary::Kind::sign:
+      return map(call, [](T v) { return static_cast<T>((v > 0) - (v < 0)); });
+    case Unary::Kind::sin:
+      return map(call, [](T v) { return std::sin(v); });
+    case Unary::Kind::cos:
+      return map(call, [](T v) { return std::cos(v); });
+  }
+}
+
+template <class T>
+void run(const Activation& op, const Call<T>& call) {
+  map(call, [&](T v) { return apply(op, v); });
+}
+
+template <class T>
+void run(const PRelu&, const Call<T>& call) {
+  combine(call, [](T v, T slope) { return v < 0 ? slope * v : v; });
+}
+
+template <class T>
+void run(const Fade& op, const Call<T>& call) {
+  const FadeKind& kind = find_fade(op.kind);
+  map(call, [&](T v) { return kind.evaluate(op, v); });
+}
+
+template <class T>
+void run(const AveragePool& op, const Call<T>& call) {
+  reference::average_pool(op, call.x(), call.y);
+}
+
+template <class T>
+void run(const MaxPool& op, const Call<T>& call) {
+  reference::max_pool(op, call.x(), call.y);
+}
+
+template <class T>
+void run(const GlobalAveragePool&, const Call<T>& call) {
+  const size_t plane = call.y.data.empty() ? 0 : call.x().data.size() / call.y.data.size();
+  for (size_t i = 0; i < call.y.data.size(); ++i) {
+    T sum = 0;
+    for (size_t k = 0; k < plane; ++k) sum += call.x().data[i * plane + k];
+    call.y.data[i] = sum / static_cast<T>(plane);
+  }
+}
+
+template <class T>
+void copy(const Call<T>& call) {
+  call.y.data = call.x().data;
+}
+template <class T>
+void run(const Flatten&, const Call<T>& call) {
+  copy(call);
+}
+template <class T>
+void run(const Reshape&, const Call<T>& call) {
+  copy(call);
+}
+template <class T>
+void run(const Identity&, const Call<T>& call) {
+  copy(call);
+}
+template <class T>
+void run(const Dropout& op, const Call<T>& call) {
+  if (op.training) throw Error(ErrorKind::unsupported, "drops at random: export the model in evaluation mode");
+  copy(call);
+}
+
+template <class T>
+void run(const Transpose& op, const Call<T>& call) {
+  const auto in = reference::broadcast_strides(call.x().shape, call.x().shape);
+  std::vector<int64_t> strides;
+  for (const int64_t axis : op.perm) strides.push_back(in[static_cast<size_t>(axis)]);
+  reference::for_each_index<1>(call.y.shape, {strides}, [&](int64_t at, const std::array<int64_t, 1>& from) {
+    *call.y.at(at) = *call.x().at(from[0]);
+  });
+}
+
+/// Input index for output index `i` on an axis, or −1 where the constant stands.
+int64_t padded_source(const Pad& op, int64_t i, int64_t begin, int64_t size) {
+  const int64_t at = i - begin;
+  if (at >= 0 && at < size) return at;
+  switch (op.mode) {
+    case Pad::Mode::constant:
+      return -1;
+    case Pad::Mode::edge:
+      return std::clamp<int64_t>(at, 0, size - 1);
+    case Pad::Mode::reflect:
+      return at < 0 ? -at : 2 * (size - 1) - at;
+  }
+  return -1;
+}
+
+template <class T>
+void run(const Pad& op, const Call<T>& call) {
+  const Shape& x = call.x().shape;
+  const Shape& y = call.y.shape;
+  const auto strides = reference::broadcast_strides(x, x);
+  for (int64_t at = 0; at < static_cast<int64_t>(call.y.data.size()); ++at) {
+    int64_t rest = at, from = 0;
+    for (size_t axis = y.size(); axis-- > 0 && from >= 0;) {
+      const int64_t source = padded_source(op, rest % y[axis], op.begin[axis], x[axis]);
+      from = source < 0 ? -1 : from + source * strides[axis];
+      rest /= y[axis];
+    }
+    *call.y.at(at) = from < 0 ? static_cast<T>(op.value) : *call.x().at(from);
+  }
+}
+
+template <class T>
+void run(const Concat& op, const Call<T>& call) {
+  const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(call.y.shape.size()) : op.axis);
+  const int64_t outer = element_count({call.y.shape.begin(), call.y.shape.begin() + static_cast<int64_t>(axis)});
+  T* to = call.y.at(0);
+  for (int64_t row = 0; row < outer; ++row) {
+    for (const Array<T>* input : call.in) {
+      const int64_t run_length = static_cast<int64_t>(input->data.size()) / std::max<int64_t>(outer, 1);
+      to = std::copy_n(input->at(row * run_length), run_length, to);
+    }
+  }
+}
+
+template <class T>
+void run(const Softmax& op, const Call<T>& call) {
+  const Shape& shape = call.y.shape;
+  const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(shape.size()) : op.axis);
+  const int64_t count = shape[axis];
+  const int64_t inner = element_count({shape.begin() + static_cast<int64_t>(axis) + 1, shape.end()});
+  const int64_t lines = count == 0 ? 0 : static_cast<int64_t>(call.y.data.size()) / count;
+  for (int64_t line = 0; line < lines; ++line) {
+    const int64_t start = line / inner * inner * count + line % inner;
+    T highest = -std::numeric_limits<T>::infinity(), sum = 0;
+    for (int64_t i = 0; i < count; ++i) highest = std::max(highest, *call.x().at(start + i * inner));
+    for (int64_t i = 0; i < count; ++i) sum += std::exp(*call.x().at(start + i * inner) - highest);
+    for (int64_t i = 0; i < count; ++i) {
+      const T shifted = *call.x().at(start + i * inner) - highest;
+      *call.y.at(start + i * inner) = op.log ? shifted - std::log(sum) : std::exp(shifted) / sum;
+    }
+  }
+}
+
+template <class T>
+void run(const Opaque&, const Call<T>&) {
+  throw Error(ErrorKind::unsupported, "this op is not one that ReduceNet can execute");
+}
+
+template <class T>
+std::shared_ptr<const Array<T>> to_array(const Tensor& tensor) {
+  auto array = std::make_shared<Array<T>>();
+  array->shape = tensor.shape();
+  if constexpr (std::is_same_v<T, float>) {
+    array->data = tensor.to_floats();
+  } else {
+    array->data = tensor.to_doubles();
+  }
+  return array;
+}
+
+template <class T>
+Tensor to_tensor(const Array<T>& array) {
+  if constexpr (std::is_same_v<T, float>) {
+    return Tensor::of(array.shape, std::span<const float>(array.data));
+  } else {
+    return Tensor::from_doubles(array.shape, array.data);
+  }
+}
+
+template <class T>
+class Evaluation {
+ public:
+  Evaluation(const Graph& graph, std::span<const Tensor> inputs, int threads)
+      : graph_(graph), threads_(threads), arrays_(graph.values.size()), reads_(graph.values.size()) {
+    if (inputs.size() != graph.inputs.size()) {
+      throw Error(ErrorKind::usage, "the graph has " + std::to_string(graph.inputs.size()) + " inputs, given were " +
+                                        std::to_string(inputs.size()));
+    }
+    for (size_t i = 0; i < inputs.size(); ++i) slot(graph.inputs[i]) = to_array<T>(inputs[i]);
+    for (const Node& node : graph.nodes) {
+      for (const ValueId id : node.inputs) {
+        if (id) ++reads_[static_cast<size_t>(id.index)];
+      }
+    }
+    for (const ValueId id : graph.outputs) ++reads_[static_cast<size_t>(id.index)];
+  }
+
+  std::vector<Tensor> operator()(const std::function<void(ValueId, const Tensor&)>& observe) {
+    for (const Node& node : graph_.nodes) {
+      try {
+        evaluate_node(node);
+      } catch (const Error& error) {
+        throw Error(error.kind(), "node '" + node.name + "' (" + describe(node.op) + "): " + error.what());
+      }
+      if (observe && node.outputs[0]) observe(node.outputs[0], to_tensor(*slot(node.outputs[0])));
+      for (const ValueId id : node.inputs) {
+        if (id && --reads_[static_cast<size_t>(id.index)] == 0) slot(id).reset();
+      }
+    }
+    std::vector<Tensor> outputs;
+    for (const ValueId id : graph_.outputs) outputs.push_back(to_tensor(*load(id)));
+    return outputs;
+  }
+
+ private:
+  using Slot = std::shared_ptr<const Array<T>>;
+  Slot& slot(ValueId id) { return arrays_[static_cast<size_t>(id.index)]; }
+  const Slot& load(ValueId id) {
+    if (!slot(id)) slot(id) = to_array<T>(*graph_.constant(id));
+    return slot(id);
+  }
+
+  void evaluate_node(const Node& node) {
+    std::vector<const Array<T>*> in;
+    std::vector<std::optional<Shape>> shapes;
+    std::vector<const Tensor*> constants;
+    for (const ValueId id : node.inputs) {
+      if (id) load(id);
+      in.push_back(id ? slot(id).get() : nullptr);
+      shapes.push_back(id ? std::optional(slot(id)->shape) : std::nullopt);
+      constants.push_back(graph_.constant(id));
+    }
+    const auto made = output_shapes(node.op, shapes, constants, 1);
+    if (!made[0] && !std::holds_alternative<Opaque>(node.op)) {
+      throw Error(ErrorKind::unsupported, "its output shape depends on data");
+    }
+    auto y = std::make_shared<Array<T>>(made[0].value_or(Shape{0}));
+    std::visit([&](const auto& op) { run(op, Call<T>{in, *y, threads_}); }, node.op);
+    slot(node.outputs[0]) = std::move(y);
+  }
+
+  const Graph& graph_;
+  int threads_;
+  std::vector<Slot> arrays_;
+  std::vector<int> reads_;
+};
+
+}  // namespace
+
+std::vector<Tensor> evaluate(const Graph& graph, std::span<const Tensor> inputs, const EvaluateOptions& options) {
+  return evaluate(graph, inputs, options, {});
+}
+
+std::vector<Tensor> evaluate(const Graph& graph, std::span<const Tensor> inputs, const EvaluateOptions& options,
+                             const std::function<void(ValueId, const Tensor&)>& observe) {
+  if (options.round_to_f32) return Evaluation<float>(graph, inputs, options.threads)(observe);
+  return Evaluation<double>(graph, inputs, options.threads)(observe);
+}
+
+}  // namespace reducenet
