@@ -7,7 +7,7 @@ function(reducenet_library name)
   target_include_directories(reducenet_${name}
     PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
     PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_compile_options(reducenet_${name} PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
+  target_compile_options(reducenet_${name} PRIVATE -Wall -Wextra -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 endfunction()
 
 # reducenet_tests(NAME sources…): one test program for a library, run by ctest.
@@ -18,7 +18,7 @@ function(reducenet_tests name)
   add_executable(${name}_test ${ARGN})
   target_link_libraries(${name}_test PRIVATE reducenet::${name} GTest::gtest_main)
   target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_compile_options(${name}_test PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
+  target_compile_options(${name}_test PRIVATE -Wall -Wextra -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
   add_test(NAME ${name} COMMAND ${name}_test)
   set_tests_properties(${name} PROPERTIES TIMEOUT 600)
 endfunction()
