@@ -1,0 +1,41 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+namespace reducenet::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// What a verb has to say on stdout: `json` under --json, `text` otherwise.
+struct Result {
+  Json json;
+  std::string text;
+  int exit_code = 0;
+};
+
+/// Runs a verb whose options have been parsed.
+using Action = std::function<Result()>;
+
+struct Verb {
+  const char *name, *summary, *examples;
+  Action (*declare)(CLI::App& app);  ///< adds the verb's options; nullptr: the verb lives in reducenet-train
+};
+
+/// Parses the command line, runs the verb, prints its result, and maps every error to its exit code (error.h).
+int run(std::span<const Verb> verbs, int argc, char** argv) noexcept;
+
+/// True when stderr is a terminal: only then are there notes, progress bars and colour.
+bool interactive();
+/// A line on stderr, for a person at a terminal.
+void note(const std::string& message);
+/// A line on stderr that matters to scripts as well.
+void warn(const std::string& message);
+
+/// 1234567 → "1.23 M".
+std::string human(double count);
+
+}  // namespace reducenet::cli
