@@ -38,6 +38,11 @@ TEST(Arch, NamesCarryDepths) {
   EXPECT_EQ(count_convs(build("reduce56", {})), 55);
   EXPECT_EQ(count_convs(build("plain29", {})), 28);
   EXPECT_EQ(count_convs(build("resnet29-article", {})), 28);
+  EXPECT_EQ(count_convs(build("gen2-29", {})), 28);
+  for (const Architecture& row : architectures()) {
+    ArchOptions options;
+    EXPECT_EQ(find_architecture(row.name, options).name, row.name);
+  }
   EXPECT_EQ(count_convs(build("resnet56", {})), 55 + 2);  // with two projections
   EXPECT_THROW(build("reduce21", {}), Error);
   EXPECT_THROW(build("softmax7", {}), Error);

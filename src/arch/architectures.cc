@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "arch/rows.h"
 #include "reducenet/error.h"
@@ -25,14 +26,22 @@ constexpr Row kTable[] = {
     {{"phase-softmax", "softmax regression on the 4x4 phase means of each channel", build_phase_softmax}, 0},
 };
 
-/// "reduce20" → "reduce", 20;  "resnet29-article" → "resnet-article", 29.
-std::pair<std::string, int64_t> split_depth(std::string_view name) {
-  const size_t first = name.find_first_of("0123456789");
-  if (first == std::string_view::npos) return {std::string(name), 0};
-  const size_t last = std::min(name.find_first_not_of("0123456789", first), name.size());
-  int64_t depth = 0;
-  std::from_chars(name.data() + first, name.data() + last, depth);
-  return {std::string(name.substr(0, first)) + std::string(name.substr(last)), depth};
+/// The number in `name` that, left out, gives `base`: 20 for "reduce20", 29 for "gen2-29" and "resnet29-article"; 0
+/// when the name is `base` itself; nothing when it is another's.
+std::optional<int64_t> depth_in(std::string_view name, std::string_view base) {
+  if (name == base) return 0;
+  constexpr std::string_view digits = "0123456789";
+  for (size_t first = name.find_first_of(digits); first != name.npos;) {
+    const size_t last = std::min(name.find_first_not_of(digits, first), name.size());
+    std::string rest(name.substr(0, first));
+    if (last == name.size() && rest.ends_with('-')) rest.pop_back();
+    rest += name.substr(last);
+    int64_t depth = 0;
+    const auto parsed = std::from_chars(name.data() + first, name.data() + last, depth);
+    if (rest == base && parsed.ec == std::errc{}) return depth;
+    first = name.find_first_of(digits, last);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -47,19 +56,19 @@ std::span<const Architecture> architectures() {
 }
 
 const Architecture& find_architecture(std::string_view name, ArchOptions& options) {
-  const auto [base, depth] = split_depth(name);
   std::string names;
   for (size_t i = 0; i < std::size(kTable); ++i) {
     const Row& row = kTable[i];
     names += (names.empty() ? "" : ", ") + std::string(row.architecture.name);
-    if (row.architecture.name != base) continue;
-    if (depth > 0) {
+    const std::optional<int64_t> depth = depth_in(name, row.architecture.name);
+    if (!depth) continue;
+    if (*depth > 0) {
       const int64_t per_module = row.layers_per_module * static_cast<int64_t>(options.widths.size());
-      if (per_module == 0 || depth <= 2 || (depth - 2) % per_module != 0) {
+      if (per_module == 0 || *depth <= 2 || (*depth - 2) % per_module != 0) {
         throw Error(ErrorKind::usage, "model.arch: '" + std::string(name) + "': the depth must be 2 + " +
                                           std::to_string(per_module) + "·modules");
       }
-      options.modules = (depth - 2) / per_module;
+      options.modules = (*depth - 2) / per_module;
     }
     return architectures()[i];
   }
