@@ -23,6 +23,11 @@ Graph load(const std::filesystem::path& path);
 /// Saves by extension, atomically: temporary file beside it, fsync, rename.
 void save(const Graph& graph, const std::filesystem::path& path);
 
+/// The native format by itself (library reducenet::native), which needs neither protobuf nor LibTorch: safetensors with the
+/// graph in its metadata. Errors name the file and the tensor, node or value.
+Graph load_native(const std::filesystem::path& path);
+void save_native(const Graph& graph, const std::filesystem::path& path);
+
 /// Writes `bytes` to `path` atomically (temporary file, fsync, rename, fsync of the folder); throws Error(io).
 void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 

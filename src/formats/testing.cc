@@ -1,0 +1,58 @@
+#include "formats/testing.h"
+
+namespace reducenet {
+
+Graph graph_of_every_op() {
+  using Kind = Activation::Kind;
+  GraphBuilder b("every op", 7);
+  const ValueId x = b.input("x", {2, 4, 9, 8});
+  const auto vector = [&](const std::string& name, std::vector<int64_t> values) {
+    return b.constant(name, Tensor::of({static_cast<int64_t>(values.size())}, values));
+  };
+
+  ValueId y =
+      b.conv("conv", x, 8, {3, 2}, {.stride = {2, 1}, .padding = {1, 0, 2, 1}, .dilation = {1, 2}, .groups = 2});
+  y = b.batch_norm("bn", y);
+  y = b.conv("conv.bias", y, 4, {1, 1}, {}, true);
+  const ValueId transposed_weight = b.constant("deconv.weight", Tensor::filled({4, 3, 2, 3}, 0.25));
+  y = b.node("deconv",
+             ConvTranspose2d{.stride = {2, 1}, .padding = {0, 1, 1, 0}, .output_padding = {1, 0}, .groups = 2},
+             {y, transposed_weight});
+  y = b.node("prelu", PRelu{}, {y, b.constant("slope", Tensor::filled({6, 1, 1}, 0.1))});
+  y = b.fade("fade", y, {Kind::leaky_relu, 0.2});
+  for (int kind = 0; kind <= static_cast<int>(Kind::clip); ++kind) {
+    Activation activation = activation_named(name_of(static_cast<Kind>(kind)));
+    if (activation.kind == Kind::clip) activation = {Kind::clip, -0.5, 1.0 / 3};
+    y = b.activation("activation." + std::to_string(kind), y, activation);
+  }
+  for (int kind = 0; kind <= static_cast<int>(Binary::Kind::max); ++kind) {
+    const ValueId other = b.constant("operand." + std::to_string(kind), Tensor::filled({6, 1, 1}, 1.5));
+    y = b.node("binary." + std::to_string(kind), Binary{static_cast<Binary::Kind>(kind)}, {y, other});
+  }
+  for (int kind = 0; kind <= static_cast<int>(Unary::Kind::cos); ++kind) {
+    y = b.node("unary." + std::to_string(kind), Unary{static_cast<Unary::Kind>(kind)}, {y});
+  }
+  y = b.node("pad", Pad{Pad::Mode::constant, {0, 0, 1, 2}, {0, 0, 2, 1}, 0.5}, {y});
+  y = b.node("pad.reflect", Pad{Pad::Mode::reflect, {0, 0, 1, 0}, {0, 0, 0, 1}}, {y});
+  y = b.node("pad.edge", Pad{Pad::Mode::edge, {0, 0, 1, 0}, {0, 0, 0, 1}}, {y});
+  y = b.node("average", AveragePool{{3, 2}, {1, 2}, {1, 0, 1, 1}, true, true}, {y});
+  y = b.node("maximum", MaxPool{{2, 2}, {2, 1}, {0, 1, 1, 0}, {1, 1}, true}, {y});
+  y = b.node("concat", Concat{1}, {y, y});
+  y = b.node("transpose", Transpose{{0, 2, 1, 3}}, {y});
+  y = b.node("transpose.back", Transpose{{0, 2, 1, 3}}, {y});
+  y = b.node("dropout", Dropout{0.25}, {y});
+  y = b.node("identity", Identity{}, {y});
+  const ValueId pooled = b.node("pool", GlobalAveragePool{}, {y});
+  ValueId z = b.node("flatten", Flatten{1}, {pooled});
+  z = b.gemm("fc", z, 6);
+  z = b.node("gemm", Gemm{0.5, 2, false, false}, {z, b.constant("gemm.b", Tensor::filled({6, 5}, 0.1))});
+  z = b.node("reshape", Reshape{}, {z, vector("reshape.shape", {2, 5, 1})});
+  z = b.node("matmul", MatMul{}, {z, b.constant("matmul.b", Tensor::filled({1, 3}, 2))});
+  z = b.node("softmax", Softmax{-1}, {z});
+  z = b.node("log_softmax", Softmax{1, true}, {z});
+  b.output(z);
+  b.output(pooled);
+  return std::move(b).finish();
+}
+
+}  // namespace reducenet
