@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Runs a grid of training experiments and keeps one small JSON file a cell.
+
+    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME]
+
+Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
+result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/.
+`docs/render.py` makes the tables.
+"""
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def cpu_model():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def commit():
+    return subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def tool_json(arguments, log):
+    """Output of `reducenet ARGUMENTS --json`; exit codes other than 0 are errors."""
+    command = [str(ROOT / "build/tools/reducenet"), *arguments, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {shlex.join(command)}")
+    return json.loads(done.stdout)
+
+
+def run_cell(grid, cell, seed, data, threads):
+    name = f"{cell['name']}-s{seed}"
+    out = ROOT / "runs" / grid["name"] / name
+    out.mkdir(parents=True, exist_ok=True)
+    settings = grid.get("set", []) + cell.get("set", []) + [f"train.seed={seed}"]
+    arguments = ["train", cell["recipe"]]
+    for setting in settings:
+        arguments += ["--set", setting]
+    shown = f"./reducenet {shlex.join(arguments)} --data {data.name}"
+    with open(out / "log.txt", "a") as log:
+        resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
+        began = commit()
+        trained = tool_json(
+            [*arguments, "--set", f"train.threads={threads}", "--data", str(data), "--out", str(out), *resume], log)
+        target = cell.get("collapse", "module")
+        collapsed = tool_json(["collapse", str(out / "model.safetensors"), "-o", str(out / "deployed.safetensors"),
+                               "--to", target], log)
+        evaluated = tool_json(["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
+    result = {"grid": grid["name"], "cell": cell["name"], "seed": seed, "command": shown, "commit": began,
+              "machine": f"{cpu_model()}, {threads} thread(s) of training", "train": trained,
+              "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "steps")},
+              "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
+    for key in ("out",):
+        result["train"].pop(key, None)
+    target = ROOT / "docs/results" / grid["name"] / f"{name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (default 2)")
+    parser.add_argument("--only", help="cells whose name contains this")
+    options = parser.parse_args()
+    grid = tomllib.loads(options.grid.read_text())
+    cells = [(cell, seed) for seed in grid["seeds"] for cell in grid["cell"] if seed in cell.get("seeds", grid["seeds"])]
+    pending = []
+    for cell, seed in cells:
+        if options.only and options.only not in cell["name"]:
+            continue
+        if not (ROOT / "docs/results" / grid["name"] / f"{cell['name']}-s{seed}.json").exists():
+            pending.append((cell, seed))
+    failures = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        running = {pool.submit(run_cell, grid, cell, seed, options.data.resolve(), 1): f"{cell['name']}-s{seed}"
+                   for cell, seed in pending}
+        for done, future in enumerate(concurrent.futures.as_completed(running), 1):
+            name = running[future]
+            try:
+                result = future.result()
+                print(f"[{done}/{len(pending)}] {name}: {100 * result['deployed_top1']:.2f} % deployed", flush=True)
+            except Exception as error:
+                failures += 1
+                print(f"[{done}/{len(pending)}] {name}: {error}", flush=True)
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Fills the tables in README.md and docs/*.md from the JSON files under docs/results/.
+
+    docs/render.py           rewrite the tables
+    docs/render.py --check   exit 1 and name the file when a table is out of date
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; TABLES below has one function a name.
+"""
+import json
+import pathlib
+import re
+import statistics
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs/results"
+
+LABELS = {
+    "article20": "`article20`: every activation fades, average pool + FC",
+    "article20-flatten": "`article20`, flatten + FC",
+    "article20-linear": "the same net, linear from step 0, average pool + FC",
+    "article20-linear-flatten": "the same net, linear from step 0, flatten + FC",
+    "softmax-phases": "softmax regression on the 4×4×3 phase means",
+    "softmax-pixels": "softmax regression on all 3,072 pixels",
+    "reduce20": "`reduce20`: trained deep (20 layers), deployed as 11",
+    "plain11": "`plain11`: the deployed network, trained directly",
+    "plain11-branches": "`plain11` with linear branches (1×1, identity) and no fade",
+    "resnet11-article": "`resnet11-article`: each 3×3 conv + ReLU + residual",
+}
+
+
+def load(grid):
+    """{cell: [result, …] by seed} in the order of LABELS."""
+    cells = {}
+    for path in sorted((RESULTS / grid).glob("*.json")):
+        result = json.loads(path.read_text())
+        cells.setdefault(result["cell"], []).append(result)
+    return {name: cells[name] for name in LABELS if name in cells}
+
+
+def rows(header, body):
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in body])
+
+
+def spread(values, digits=2):
+    """mean ± sample standard deviation, where there are several."""
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def foundation(names):
+    def table():
+        cells = load("foundation")
+        body = []
+        for name in names:
+            results = cells.get(name)
+            if not results:
+                continue
+            last = results[-1]
+            body.append([
+                LABELS[name],
+                spread([100 * r["deployed_top1"] for r in results]),
+                len(results),
+                last["collapse"]["nodes_after"],
+                f"{last['collapse']['macs_after'] / 1e6:.2f}",
+                last["collapse"]["nonlinear_after"],
+                f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
+                f"{statistics.mean(r['train']['seconds'] for r in results):.0f}",
+                f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
+            ])
+        return rows(["network (10 epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
+                     "max abs error of the collapse", "training, s", "command"], body)
+    return table
+
+
+TABLES = {
+    "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
+                          "softmax-phases", "softmax-pixels"]),
+    "reduce": foundation(["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
+}
+
+
+def render(text):
+    def fill(match):
+        name = match.group(1)
+        if name not in TABLES:
+            raise SystemExit(f"no table is named '{name}'; known: {', '.join(TABLES)}")
+        return f"<!-- table {name} -->\n{TABLES[name]()}\n<!-- end -->"
+    return re.sub(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main():
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        before = path.read_text()
+        after = render(before)
+        if after != before:
+            stale.append(path.relative_to(ROOT))
+            if "--check" not in sys.argv:
+                path.write_text(after)
+    for path in stale:
+        print(f"{path}: {'out of date' if '--check' in sys.argv else 'rewritten'}")
+    sys.exit(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()
