@@ -1,0 +1,16 @@
+#include <ATen/ATen.h>
+
+#include "train/ops.h"
+
+namespace reducenet::train {
+
+/// λ·A(x) + (1−λ)·x. With A = relu this is leaky_relu of slope 1−λ.
+at::Tensor forward_activation_fade(const Fade& fade, const at::Tensor& x) {
+  const double lambda = fade.lambda;
+  if (lambda == 0) return x;
+  if (lambda == 1) return activate(fade.activation, x);
+  if (const auto slope = negative_slope(fade)) return at::leaky_relu(x, *slope);
+  return at::add(activate(fade.activation, x) * lambda, x, 1 - lambda);
+}
+
+}  // namespace reducenet::train

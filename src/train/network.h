@@ -1,0 +1,68 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet::train {
+
+struct NetworkOptions {
+  bool channels_last = true;  ///< images, activations and 4-d weights in NHWC order
+  bool fused = true;          ///< sums of batch normalisations with their activation as one step (on CPU)
+};
+
+/// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
+/// MatMul, BatchNorm (gamma, beta), PRelu, Add and Mul read; BatchNorm's mean and variance are buffers. A constant with
+/// several readers is one parameter. Parameters are float32; all keep their identity for the life of the network.
+class Network {
+ public:
+  /// Throws Error(unsupported) naming the node whose op cannot be trained.
+  explicit Network(const Graph& graph, const NetworkOptions& options = {}, at::Device device = at::kCPU);
+
+  /// x[N,C,H,W] (float, the first graph input) → the first graph output. In training, BatchNorm uses and updates by the
+  /// batch's statistics, and dropout drops; autograd records whenever it is on. Throws Error naming the node that
+  /// fails.
+  at::Tensor forward(const at::Tensor& x, bool training);
+
+  /// Weights of convolutions and matrix products.
+  std::vector<at::Tensor> decayed_parameters() const;
+  /// Every other parameter: gamma, beta, biases, slopes, scales.
+  std::vector<at::Tensor> undecayed_parameters() const;
+  /// Every parameter and buffer by value name, in graph order. The tensors are the network's own, in any memory format.
+  std::vector<std::pair<std::string, at::Tensor>> state() const;
+
+  /// Fades in graph order.
+  size_t fade_count() const { return fades_.size(); }
+  double fade(size_t index) const;
+  void set_fade(size_t index, double lambda);
+
+  /// Momentum of every BatchNorm instead of its own, or none. After reset_statistics(), 1/k for the k-th training
+  /// forward makes mean and variance the plain averages over these batches.
+  void set_momentum(std::optional<double> momentum) { momentum_ = momentum; }
+  /// Every mean to 0, every variance to 1.
+  void reset_statistics();
+
+  /// The graph with the current weights, statistics and λ.
+  Graph graph() const;
+
+ private:
+  enum class Role { constant, weight, parameter, mean, variance };
+  void load_constants(const NetworkOptions& options, at::Device device);
+  std::vector<at::Tensor> with_role(Role role) const;
+
+  Graph graph_;
+  std::vector<at::Tensor> constants_;  // by value index; undefined where none
+  std::vector<Role> roles_;            // by value index
+  std::vector<size_t> fades_;          // indices of nodes
+  std::vector<int32_t> reads_;         // by value index
+  std::optional<double> momentum_;
+  at::MemoryFormat format_;
+  at::Device device_;
+};
+
+}  // namespace reducenet::train

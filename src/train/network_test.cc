@@ -1,0 +1,170 @@
+#include "train/network.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "reducenet/builder.h"
+#include "reducenet/error.h"
+
+namespace reducenet::train {
+namespace {
+
+constexpr Activation relu{Activation::Kind::relu};
+
+/// Every kind of step: a stride, asymmetric padding, branches, residuals, fades, a shared weight, a pool and a head.
+Graph example() {
+  GraphBuilder b("example", 3);
+  ValueId x = b.input("x", {-1, 3, 9, 7});
+  x = b.conv("stem", x, 6, {3, 3}, {.padding = {1, 1, 1, 1}});
+  x = b.activation("stem.act", b.batch_norm("stem.bn", x), relu);
+  ValueId y = b.conv("a", x, 10, {3, 3}, {.padding = {0, 1, 2, 1}}, true);
+  y = b.fade("a.fade", b.batch_norm("a.bn", y), relu);
+  y = b.batch_norm("b.bn", b.conv("b", y, 6, {1, 1}, {}));
+  const ValueId branch = b.batch_norm("c.bn", b.conv("c", x, 6, {1, 1}, {}));
+  x = b.activation("sum.act", b.add("sum2", b.add("sum", y, branch), x), {Activation::Kind::leaky_relu, 0.1});
+  x = b.add("plain", b.fade("gelu", b.batch_norm("d.bn", x), {Activation::Kind::gelu}), x);
+  x = b.conv("down", x, 8, {3, 3}, {.stride = {2, 2}, .padding = {1, 1, 1, 1}, .groups = 2});
+  x = b.node("prelu", PRelu{}, {x, b.constant("slope", Tensor::filled({8, 1, 1}, 0.2))});
+  x = b.node("pool", GlobalAveragePool{}, {x});
+  x = b.node("flat", Flatten{}, {x});
+  b.output(b.gemm("fc", x, 5));
+  return std::move(b).finish();
+}
+
+at::Tensor images(int64_t count) {
+  return at::randn({count, 3, 9, 7});
+}
+
+Tensor to_graph(const at::Tensor& t) {
+  const at::Tensor plain = t.detach().contiguous();
+  return Tensor::of(plain.sizes().vec(), std::span<const float>(plain.data_ptr<float>(), plain.numel()));
+}
+
+double distance(const at::Tensor& a, const Tensor& b) {
+  const std::vector<double> expected = b.to_doubles();
+  const at::Tensor reference =
+      at::from_blob(const_cast<double*>(expected.data()), a.sizes(), at::TensorOptions(at::kDouble));
+  return (a.detach().to(at::kDouble) - reference).abs().max().item<double>() / reference.abs().max().item<double>();
+}
+
+class NetworkTest : public testing::TestWithParam<NetworkOptions> {
+ protected:
+  void SetUp() override { at::manual_seed(1); }
+};
+
+TEST_P(NetworkTest, AtInferenceIsTheGraph) {
+  Network network(example(), GetParam());
+  network.set_fade(0, 0.3);
+  network.set_fade(1, 0.6);
+  for (int i = 0; i < 3; ++i) network.forward(images(8) * 2 + 1, true);  // statistics that are not trivial
+  const at::Tensor x = images(4);
+  const at::Tensor y = network.forward(x, false);
+  const Tensor input = to_graph(x);
+  EXPECT_LT(distance(y, evaluate(network.graph(), {&input, 1}).front()), 1e-5);
+}
+
+TEST_P(NetworkTest, LearnsAFixedBatch) {
+  Network network(example(), GetParam());
+  const at::Tensor x = images(16);
+  const at::Tensor target = at::randint(5, {16}, at::kLong);
+  double first = 0, last = 0;
+  for (int step = 0; step < 60; ++step) {
+    const at::Tensor loss = at::cross_entropy_loss(network.forward(x, true), target);
+    loss.backward();
+    at::NoGradGuard no_grad;
+    for (const auto& parameters : {network.decayed_parameters(), network.undecayed_parameters()}) {
+      for (const at::Tensor& p : parameters) {
+        ASSERT_TRUE(p.grad().defined());
+        p.sub_(p.grad(), 0.1);
+        p.mutable_grad().reset();
+      }
+    }
+    (step == 0 ? first : last) = loss.item<double>();
+  }
+  EXPECT_LT(last, 0.2 * first);
+}
+
+TEST_P(NetworkTest, StatisticsAreTheAverageOverBatches) {
+  Network network(example(), GetParam());
+  const std::vector<at::Tensor> batches{images(6), images(6) * 3, images(6) + 2};
+  at::NoGradGuard no_grad;
+  network.reset_statistics();
+  at::Tensor mean, variance;
+  for (const auto& [name, value] : network.state()) {
+    if (name == "stem.bn.running_mean") mean = value;
+    if (name == "stem.bn.running_var") variance = value;
+  }
+  ASSERT_TRUE(mean.defined() && variance.defined());
+  at::Tensor expected_mean = at::zeros({6}), expected_variance = at::zeros({6});
+  const Graph graph = network.graph();
+  const at::Tensor weight = network.decayed_parameters().front();
+  for (size_t k = 0; k < batches.size(); ++k) {
+    network.set_momentum(1.0 / static_cast<double>(k + 1));
+    network.forward(batches[k], true);
+    const at::Tensor y = at::conv2d(batches[k], weight, {}, 1, 1);
+    expected_mean += y.mean(at::IntArrayRef{0, 2, 3}) / 3;
+    expected_variance += y.var(at::IntArrayRef{0, 2, 3}, /*unbiased=*/true) / 3;
+  }
+  EXPECT_TRUE(at::allclose(mean, expected_mean, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(variance, expected_variance, 1e-4, 1e-5));
+}
+
+TEST_P(NetworkTest, GraphRoundTrips) {
+  const Graph graph = example();
+  Network network(graph, GetParam());
+  network.set_fade(1, 0.25);
+  EXPECT_EQ(network.fade_count(), 2u);
+  const Graph back = network.graph();
+  ASSERT_EQ(back.values.size(), graph.values.size());
+  for (size_t i = 0; i < graph.values.size(); ++i) EXPECT_EQ(back.values[i].constant, graph.values[i].constant);
+  EXPECT_EQ(std::get<Fade>(back[back.find_node("gelu")].op).lambda, 0.25);
+  EXPECT_EQ(std::get<Fade>(back[back.find_node("a.fade")].op).lambda, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Options, NetworkTest,
+                         testing::Values(NetworkOptions{.channels_last = true, .fused = true},
+                                         NetworkOptions{.channels_last = true, .fused = false},
+                                         NetworkOptions{.channels_last = false, .fused = true},
+                                         NetworkOptions{.channels_last = false, .fused = false}),
+                         [](const auto& info) {
+                           return std::string(info.param.channels_last ? "Nhwc" : "Nchw") +
+                                  (info.param.fused ? "Fused" : "Plain");
+                         });
+
+TEST(NetworkState, SharedWeightsAreOneParameter) {
+  GraphBuilder b("shared", 1);
+  const ValueId x = b.input("x", {-1, 4, 5, 5});
+  const ValueId w = b.constant("w", Tensor::filled({4, 4, 1, 1}, 0.5));
+  b.output(b.node("second", Conv2d{}, {b.node("first", Conv2d{}, {x, w}), w}));
+  const Network network(std::move(b).finish());
+  EXPECT_EQ(network.decayed_parameters().size(), 1u);
+  EXPECT_EQ(network.state().size(), 1u);
+}
+
+TEST(NetworkState, ShapesAreNotTrained) {
+  GraphBuilder b("reshape", 1);
+  const ValueId x = b.input("x", {-1, 4, 2, 2});
+  const ValueId shape = b.constant("shape", Tensor::of({2}, std::vector<int64_t>{0, -1}));
+  b.output(b.node("y", Reshape{}, {x, shape}));
+  Network network(std::move(b).finish());
+  EXPECT_TRUE(network.state().empty());
+  EXPECT_EQ(network.forward(at::ones({3, 4, 2, 2}), false).sizes(), (std::vector<int64_t>{3, 16}));
+}
+
+TEST(NetworkErrors, NameTheNode) {
+  GraphBuilder b("opaque", 1);
+  const ValueId x = b.input("x", {-1, 4, 2, 2});
+  b.output(b.node("mystery", Opaque{"com.example", "Twist", "", 0}, {x}));
+  try {
+    Network network{b.graph()};
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("mystery"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace reducenet::train
