@@ -1,0 +1,42 @@
+#include "certificate.h"
+#include "classifier.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "verbs.h"
+
+namespace reducenet::cli {
+namespace {
+
+struct Options {
+  std::string a, b, data;
+  int64_t samples = 8, images = 16;
+  uint64_t seed = 0;
+};
+
+Result verify_models(const Options& options) {
+  const Graph a = load(options.a), b = load(options.b);
+  VerifyOptions verify_options{.samples = options.samples, .seed = options.seed, .real_inputs = {}};
+  if (!options.data.empty()) {
+    const Preprocessing preprocessing = preprocessing_of(a);
+    const ImageSet images = load_for(preprocessing, options.data, Split::test);
+    verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
+  }
+  const Certificate certificate = verify(a, b, verify_options);
+  return {certificate_json(certificate), certificate_text(certificate),
+          certificate.verified ? 0 : static_cast<int>(ErrorKind::check_failed)};
+}
+
+}  // namespace
+
+Action declare_verify(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("a", options->a, "The reference")->required();
+  app.add_option("b", options->b, "The model to compare with it")->required();
+  app.add_option("--data", options->data, "Labelled images: compare on real inputs as well");
+  app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
+  app.add_option("--samples", options->samples, "Random inputs (8)")->check(CLI::PositiveNumber);
+  app.add_option("--seed", options->seed, "Of the random inputs (0)");
+  return [options] { return verify_models(*options); };
+}
+
+}  // namespace reducenet::cli
