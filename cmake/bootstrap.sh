@@ -1,0 +1,52 @@
+# Sourced by ./reducenet and ./test: installs what Debian 12 lacks and builds into build/. Everything it says goes to stderr.
+set -eu
+root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+build=$root/build
+
+packages="
+  g++ cmake ninja-build pkg-config
+  libtorch-dev libhwy-dev libonnx-dev libprotobuf-dev protobuf-compiler
+  nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libfmt-dev
+  libjpeg62-turbo-dev libspng-dev libarchive-dev zlib1g-dev libzstd-dev
+  libgtest-dev libbenchmark-dev jq dataset-fashion-mnist"
+
+say() { echo "$(basename "$0"): $*" >&2; }
+
+install_missing() {
+  command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0  # elsewhere CMake names what is missing
+  installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' $packages 2>/dev/null | sed -n 's/ installed$//p')
+  missing=
+  for package in $packages; do
+    printf '%s\n' "$installed" | grep -qx "$package" || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  sudo=
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  say "installing by apt:$missing"
+  $sudo apt-get update -q >&2
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >&2
+}
+
+configure() {
+  install_missing
+  launcher=
+  if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher >&2
+  touch "$build/configured"
+}
+
+# bring_up_to_date TARGET: configures the first time, and builds when a source has changed since.
+bring_up_to_date() {
+  mkdir -p "$build"
+  (
+    flock 9
+    if [ ! -e "$build/configured" ] || [ "$root/cmake/bootstrap.sh" -nt "$build/configured" ]; then configure; fi
+    work=$(ninja -C "$build" -n "$1" | sed -n 's|^\[[0-9]*/\([0-9]*\)\].*|\1|p' | tail -n 1)
+    if [ -n "$work" ]; then
+      say "building $work steps in $build (all of it takes some minutes)"
+      start=$(date +%s)
+      ninja -C "$build" "$1" >&2
+      say "built in $(($(date +%s) - start)) s"
+    fi
+  ) 9>"$build/lock"
+}
