@@ -32,68 +32,79 @@ class Random {
   uint64_t state_;
 };
 
-// Where a pattern stands. Lengths in quarters of a pixel.
+// Lengths in quarters of a pixel.
 struct Pose {
-  int64_t x, y;    // its middle
-  int64_t radius;  // of a shape
-  int64_t period;  // of a texture
+  int64_t x, y;              // the middle of the pattern in the image
+  int64_t radius;            // of a shape, or of the disc that a texture fills
+  int64_t period;            // of a texture
+  int64_t phase_x, phase_y;  // of a texture
+
+  bool in_disc(int64_t dx, int64_t dy) const { return dx * dx + dy * dy < radius * radius; }
+  bool in_stripe(int64_t position) const { return ((position % period) + period) % period < period / 2; }
 };
 
-bool in_first_half(int64_t position, int64_t period) {
-  return ((position % period) + period) % period < period / 2;
-}
-
-// The ten classes: is the point (x, y), measured from the middle, inside the pattern?
+// Is the point (x, y), measured from the pattern's middle (or, for a texture, from its phase), covered?
 struct Pattern {
   const char* name;
-  bool (*contains)(int64_t x, int64_t y, const Pose& pose);
+  bool is_texture;
+  bool (*covers)(int64_t x, int64_t y, const Pose& pose);
 };
 
 constexpr std::array<Pattern, 10> patterns = {{
-    {"horizontal stripes", [](int64_t, int64_t y, const Pose& p) { return in_first_half(y, p.period); }},
-    {"vertical stripes", [](int64_t x, int64_t, const Pose& p) { return in_first_half(x, p.period); }},
-    {"rising stripes", [](int64_t x, int64_t y, const Pose& p) { return in_first_half(5 * (x + y) / 7, p.period); }},
-    {"falling stripes", [](int64_t x, int64_t y, const Pose& p) { return in_first_half(5 * (x - y) / 7, p.period); }},
-    {"chequers",
-     [](int64_t x, int64_t y, const Pose& p) { return in_first_half(x, p.period) != in_first_half(y, p.period); }},
-    {"dots",
-     [](int64_t x, int64_t y, const Pose& p) { return in_first_half(x, p.period) && in_first_half(y, p.period); }},
-    {"disc", [](int64_t x, int64_t y, const Pose& p) { return x * x + y * y < p.radius * p.radius; }},
-    {"ring",
-     [](int64_t x, int64_t y, const Pose& p) {
-       const int64_t square = 4 * (x * x + y * y), outer = p.radius * p.radius;
-       return square < 4 * outer && square > outer;
-     }},
-    {"cross",
+    {"horizontal stripes", true, [](int64_t, int64_t y, const Pose& p) { return p.in_stripe(y); }},
+    {"vertical stripes", true, [](int64_t x, int64_t, const Pose& p) { return p.in_stripe(x); }},
+    {"rising stripes", true, [](int64_t x, int64_t y, const Pose& p) { return p.in_stripe(5 * (x + y) / 7); }},
+    {"falling stripes", true, [](int64_t x, int64_t y, const Pose& p) { return p.in_stripe(5 * (x - y) / 7); }},
+    {"chequers", true, [](int64_t x, int64_t y, const Pose& p) { return p.in_stripe(x) != p.in_stripe(y); }},
+    {"dots", true, [](int64_t x, int64_t y, const Pose& p) { return p.in_stripe(x) && p.in_stripe(y); }},
+    {"disc", false, [](int64_t x, int64_t y, const Pose& p) { return p.in_disc(x, y); }},
+    {"ring", false,
+     [](int64_t x, int64_t y, const Pose& p) { return p.in_disc(x, y) && !p.in_disc(3 * x / 2, 3 * y / 2); }},
+    {"cross", false,
      [](int64_t x, int64_t y, const Pose& p) {
        return std::max(std::abs(x), std::abs(y)) < p.radius && 4 * std::min(std::abs(x), std::abs(y)) < p.radius;
      }},
-    {"triangle", [](int64_t x, int64_t y, const Pose& p) { return y < p.radius && 2 * std::abs(x) < y + p.radius; }},
+    {"triangle", false,
+     [](int64_t x, int64_t y, const Pose& p) { return y < p.radius && 2 * std::abs(x) < y + p.radius; }},
 }};
 
-// pixel = 127.5 + background + ramp + foreground · coverage + noise. Background, ramp, foreground and noise are drawn
-// with a random sign, and independently of the class: x and 255 − x are equally likely in every class. All class means
-// are therefore the same grey, and the best linear classifier is a guess.
+Pose random_pose(Random& random, int64_t unit) {
+  Pose pose{};
+  pose.x = random.in(unit / 4, 3 * unit / 4);
+  pose.y = random.in(unit / 4, 3 * unit / 4);
+  pose.radius = random.in(unit * 6 / 32, unit * 10 / 32);
+  pose.period = random.in(unit * 4 / 32, unit * 9 / 32);
+  pose.phase_x = random.in(0, pose.period - 1);
+  pose.phase_y = random.in(0, pose.period - 1);
+  return pose;
+}
+
+// pixel = 127.5 + background + ramp + foreground · (coverage − ½) + noise. All of these have a random sign, in every
+// channel and independently of the class, so x and 255 − x are equally likely in every class: all class means are the
+// same grey, and the best linear classifier (in cross-entropy) is the constant one.
 void draw(const Pattern& pattern, Random& random, int64_t size, int64_t channels, uint8_t* pixels) {
-  const int64_t unit = size * 4;  // the image's side in quarters of a pixel
-  const Pose pose{unit / 2 + random.in(-unit / 8, unit / 8), unit / 2 + random.in(-unit / 8, unit / 8),
-                  random.in(unit * 7 / 32, unit * 11 / 32), random.in(unit * 5 / 32, unit * 9 / 32)};
+  const Pose pose = random_pose(random, size * 4);
   std::array<int64_t, 3> background{}, foreground{}, ramp_x{}, ramp_y{};
   for (int64_t c = 0; c < channels; ++c) {
     background[c] = random.in(-30, 30);
-    foreground[c] = random.sign() * random.in(30, 80);
+    foreground[c] = random.sign() * random.in(60, 140);
     ramp_x[c] = random.in(-20, 20);
     ramp_y[c] = random.in(-20, 20);
   }
+  const auto covered = [&](int64_t x, int64_t y) {
+    if (!pattern.is_texture) return pattern.covers(x, y, pose);
+    return pose.in_disc(x, y) && pattern.covers(x + pose.phase_x, y + pose.phase_y, pose);
+  };
   for (int64_t y = 0; y < size; ++y) {
     for (int64_t x = 0; x < size; ++x) {
-      int64_t covered = 0;  // of 4 points
+      int64_t quarters = 0;  // of the pixel
       for (const int64_t dy : {1, 3}) {
-        for (const int64_t dx : {1, 3}) covered += pattern.contains(4 * x + dx - pose.x, 4 * y + dy - pose.y, pose);
+        for (const int64_t dx : {1, 3}) quarters += covered(4 * x + dx - pose.x, 4 * y + dy - pose.y);
       }
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t ramp = (ramp_x[c] * (2 * x + 1 - size) + ramp_y[c] * (2 * y + 1 - size)) / size;
-        const int64_t twice = 255 + 2 * (background[c] + ramp + random.in(-24, 24)) + foreground[c] * (covered - 2);
+        const int64_t twice =
+            255 + 2 * (background[c] + ramp + random.in(-30, 30)) + foreground[c] * (quarters - 2) / 2;
         *pixels++ = static_cast<uint8_t>(std::clamp<int64_t>((twice + random.in(0, 1)) / 2, 0, 255));
       }
     }
