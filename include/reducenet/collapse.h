@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <functional>
 #include <span>
 #include <string>
@@ -17,12 +18,14 @@ struct Refused {
   std::string why;
 };
 
-/// What a rule proposes: constants and nodes to add, and which existing values they stand for. The driver alone applies it.
+/// What a rule proposes: constants and nodes to add, and which existing values they stand for. The driver alone applies
+/// it.
 class Patch {
  public:
   explicit Patch(const Graph& graph) : graph_(&graph) {}
 
   /// A new constant; its id can be used as an input of nodes added to this patch.
+  /// float64 constants are rounded to the dtype of the replaced value, once, when the collapse ends.
   ValueId constant(std::string_view stem, Tensor value);
   /// A new node; returns its only output.
   ValueId node(std::string_view stem, Op op, std::vector<ValueId> inputs);
@@ -44,10 +47,11 @@ struct Site {
   const Graph& graph;
   const Uses& uses;
   NodeId node;
+  bool enlarge = false;  ///< merges may raise the number of multiply-accumulates
 };
 
-/// A rewrite rule. `formula` is its algebra in one line; `example` builds the i-th random instance in which it must fire
-/// (must_fire) or must refuse or not match (otherwise).
+/// A rewrite rule. `formula` is its algebra in one line; `example` builds the i-th random instance in which it must
+/// fire (must_fire) or must refuse or not match (otherwise).
 struct Rule {
   std::string_view name, formula;
   Outcome (*apply)(const Site&);
@@ -57,16 +61,25 @@ struct Rule {
 /// The one table, in the order in which the driver tries them.
 std::span<const Rule> rules();
 
-/// How far to go: `plan` what pays by cost; `module` one conv a module; `conv` the backbone as one conv; `single` one affine map.
+/// How far to go: `plan` what pays by cost; `module` one conv a module; `conv` the backbone as one conv; `single` one
+/// affine map.
 enum class Target { plan, module, conv, single };
 
 struct CollapseOptions {
   Target target = Target::module;
-  int64_t stop_after = -1;  ///< apply at most so many patches (for bisecting); −1: all
+  int64_t stop_after = -1;                                ///< apply at most so many patches (for bisecting); −1: all
   std::function<double(const Graph&, const Node&)> cost;  ///< of a node, for Target::plan; default: MACs
 };
 
-/// One line of the log: `rule @ node`, with what it made, or why it was refused.
+/// What every patch lowers, compared in this order: nodes, then multiplications for one sample (unknown dimensions
+/// count as 1). The number of nodes bounds every sequence of patches.
+struct Measure {
+  int64_t nodes = 0, work = 0;
+  auto operator<=>(const Measure&) const = default;
+};
+Measure measure(const Graph& graph);
+
+/// One line of the log: `rule @ node`, and what it made.
 struct Step {
   std::string rule, node, result;
 };
@@ -74,15 +87,24 @@ struct Refusal {
   std::string node, rule, why;
 };
 
+/// Nodes of the original network that other nodes of the collapsed one replace. Values keep their names: `inputs` and
+/// `output` name the same tensors in both.
+struct Region {
+  std::vector<std::string> before, after;  ///< names of nodes
+  std::vector<std::string> inputs;
+  std::string output;
+};
+
 struct Collapsed {
   Graph graph;
   std::vector<Step> steps;
   std::vector<Refusal> refused;
+  std::vector<Region> regions;
 };
 
-/// Settles finished fades, then applies rules until none fires. The result is the same function (see verify.h for the proof
-/// on the spot). Constants come back in the dtype the model had. Throws Error(unsupported), naming the nodes that stand in
-/// the way, when `target` is conv or single and cannot be exact.
+/// Settles finished fades, then applies rules until none fires. The result is the same function (see verify.h for the
+/// proof on the spot). Constants come back in the dtype the model had. Throws Error(unsupported), naming the nodes that
+/// stand in the way, when `target` is conv or single and cannot be exact.
 Collapsed collapse(const Graph& graph, const CollapseOptions& options = {});
 
 /// Replaces every Fade whose λ is 0 by what it settles to.

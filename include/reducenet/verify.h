@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "reducenet/collapse.h"
 #include "reducenet/graph.h"
 
 namespace reducenet {
@@ -10,14 +11,16 @@ namespace reducenet {
 /// One merged region: compared in double on crops that meet every border class, and tested for superposition
 /// f(a) + f(b) − f(0) = f(a + b).
 struct RegionCheck {
-  std::string name;               ///< of the node that ends the region
-  double max_abs_error = 0;       ///< before against after, both in double
-  double scale = 0;               ///< largest magnitude of the region's output
-  double superposition_error = 0; ///< relative
+  std::string name;                ///< of the value that the region makes
+  double max_abs_error = 0;        ///< before against after, both in double
+  double bound = 0;                ///< what rounding the merged constants can account for
+  double scale = 0;                ///< largest magnitude of the region's output
+  double superposition_error = 0;  ///< of the original nodes, relative; 0 where the merged ones are not linear either
+  bool holds() const { return max_abs_error <= bound && superposition_error <= 1e-6; }
 };
 
-/// Whether two graphs are the same function, and how closely. Tolerance (docs/design.md, "exact or refused"): the second in
-/// float32 may be off the first in double by 4 times what the first in float32 is, plus 1e-5 relative.
+/// Whether two graphs are the same function, and how closely. Tolerance (docs/design.md, "exact or refused"): the
+/// second in float32 may be off the first in double by 4 times what the first in float32 is, plus 1e-5 relative.
 struct Certificate {
   bool verified = false;
   double max_abs_error = 0;   ///< after in float32 against before in double, over every sample and output
@@ -38,6 +41,12 @@ struct VerifyOptions {
 
 /// Compares whole networks with equal signatures. Throws Error(bad_input) when the signatures differ.
 Certificate verify(const Graph& before, const Graph& after, const VerifyOptions& options = {});
+
+/// Compares the original with its collapse, whole and region by region; verified only when both hold.
+Certificate verify(const Graph& before, const Collapsed& collapsed, const VerifyOptions& options = {});
+
+/// Checks every region in double, on crops no larger than it takes to meet every border class. NaN fails.
+std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed);
 
 /// Relative superposition error of the graph, 0 (to rounding) when it is affine: max |f(a)+f(b)−f(0)−f(a+b)| / max|f|.
 double superposition_error(const Graph& graph, uint64_t seed = 0);

@@ -220,21 +220,6 @@ void run(const Transpose& op, const Call<T>& call) {
   });
 }
 
-/// Input index for output index `i` on an axis, or −1 where the constant stands.
-int64_t padded_source(const Pad& op, int64_t i, int64_t begin, int64_t size) {
-  const int64_t at = i - begin;
-  if (at >= 0 && at < size) return at;
-  switch (op.mode) {
-    case Pad::Mode::constant:
-      return -1;
-    case Pad::Mode::edge:
-      return std::clamp<int64_t>(at, 0, size - 1);
-    case Pad::Mode::reflect:
-      return at < 0 ? -at : 2 * (size - 1) - at;
-  }
-  return -1;
-}
-
 template <class T>
 void run(const Pad& op, const Call<T>& call) {
   const Shape& x = call.x().shape;
@@ -243,7 +228,7 @@ void run(const Pad& op, const Call<T>& call) {
   for (int64_t at = 0; at < static_cast<int64_t>(call.y.data.size()); ++at) {
     int64_t rest = at, from = 0;
     for (size_t axis = y.size(); axis-- > 0 && from >= 0;) {
-      const int64_t source = padded_source(op, rest % y[axis], op.begin[axis], x[axis]);
+      const int64_t source = reference::padded_source(op, rest % y[axis], op.begin[axis], x[axis]);
       from = source < 0 ? -1 : from + source * strides[axis];
       rest /= y[axis];
     }

@@ -176,6 +176,21 @@ void multiply(int64_t rows, int64_t inner, int64_t columns, const T* a, int64_t 
   }
 }
 
+/// Input index for output index `i` on an axis, or −1 where the constant stands.
+inline int64_t padded_source(const Pad& op, int64_t i, int64_t begin, int64_t size) {
+  const int64_t at = i - begin;
+  if (at >= 0 && at < size) return at;
+  switch (op.mode) {
+    case Pad::Mode::constant:
+      return -1;
+    case Pad::Mode::edge:
+      return std::clamp<int64_t>(at, 0, size - 1);
+    case Pad::Mode::reflect:
+      return at < 0 ? -at : 2 * (size - 1) - at;
+  }
+  return -1;
+}
+
 /// Row-major strides of `shape` seen through broadcasting to `to` (0 along broadcast axes).
 inline std::vector<int64_t> broadcast_strides(const Shape& shape, const Shape& to) {
   std::vector<int64_t> strides(to.size(), 0);

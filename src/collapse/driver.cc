@@ -1,0 +1,299 @@
+#include "collapse/driver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "reducenet/error.h"
+#include "rules/view.h"
+
+namespace reducenet {
+namespace {
+
+int64_t work_of(const Graph& graph, NodeId id) {
+  if (const auto map = view(graph, id)) return work_of(graph, *map);
+  return count_macs(graph, graph[id]);
+}
+
+double largest(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return std::numeric_limits<double>::max();
+    case DType::f16:
+      return 65504;
+    case DType::bf16:
+      return 0x1.FEp127;
+    default:
+      return std::numeric_limits<float>::max();
+  }
+}
+
+bool agree(const Shape& a, const Shape& b) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](int64_t x, int64_t y) { return x == y || x < 0 || y < 0; });
+}
+
+}  // namespace
+
+Measure measure(const Graph& graph) {
+  Measure total{static_cast<int64_t>(graph.nodes.size()), 0};
+  for (size_t i = 0; i < graph.nodes.size(); ++i) total.work += work_of(graph, {static_cast<int32_t>(i)});
+  return total;
+}
+
+Driver::Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& options)
+    : graph_(std::move(graph)),
+      rules_(rules),
+      options_(options),
+      uses_(graph_),
+      alive_(graph_.nodes.size(), true),
+      queued_(graph_.nodes.size(), false) {
+  for (const Value& value : graph_.values) value_names_.insert(value.name);
+  for (const Node& node : graph_.nodes) node_names_.insert(node.name);
+}
+
+void Driver::run(bool enlarge) {
+  enlarge_ = enlarge;
+  bool fired = true;
+  while (fired) {  // a last sweep over every node finds what no neighbour announced
+    fired = false;
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) revisit({static_cast<int32_t>(i)});
+    while (!queue_.empty()) {
+      const NodeId node = queue_.front();
+      queue_.pop_front();
+      queued_[static_cast<size_t>(node.index)] = false;
+      if (alive_[static_cast<size_t>(node.index)]) fired |= visit(node);
+    }
+  }
+}
+
+bool Driver::visit(NodeId id) {
+  refused_.erase(id.index);
+  for (const Rule& rule : rules_) {
+    if (options_.stop_after >= 0 && static_cast<int64_t>(steps_.size()) >= options_.stop_after) return false;
+    const std::string name = graph_[id].name;
+    Outcome outcome = rule.apply({graph_, uses_, id, enlarge_});
+    if (auto* refused = std::get_if<Refused>(&outcome)) {
+      refused_[id.index].push_back({name, std::string(rule.name), std::move(refused->why)});
+    }
+    auto* patch = std::get_if<Patch>(&outcome);
+    if (!patch) continue;
+    complete(*patch, "rule " + std::string(rule.name) + " at node '" + name + "'");
+    const std::vector<NodeId> dead = dying(*patch);
+    if (auto why = objection(*patch, dead)) {
+      refused_[id.index].push_back({name, std::string(rule.name), std::move(*why)});
+      continue;
+    }
+    const std::string op = describe(graph_[id].op);
+    std::string made;
+    for (const Node& node : patch->nodes_) made += (made.empty() ? "" : ", ") + describe(node.op);
+    apply(std::move(*patch), dead);
+    steps_.push_back({std::string(rule.name), name, made.empty() ? op + " removed" : std::move(made)});
+    return true;
+  }
+  return false;
+}
+
+void Driver::complete(Patch& patch, const std::string& where) const {
+  const auto first = static_cast<int32_t>(graph_.values.size());
+  const auto value = [&](ValueId id) -> const Value& {
+    return id.index < first ? graph_[id] : patch.values_[static_cast<size_t>(id.index - first)];
+  };
+  const DType dtype = graph_[patch.replacements_.at(0).first].dtype;
+  for (Value& made : patch.values_) {
+    if (!made.constant || made.dtype == DType::f64) made.dtype = dtype;
+  }
+  for (const Node& node : patch.nodes_) {
+    std::vector<std::optional<Shape>> shapes;
+    std::vector<const Tensor*> constants;
+    for (const ValueId in : node.inputs) {
+      shapes.push_back(value(in).shape);
+      constants.push_back(value(in).constant ? &*value(in).constant : nullptr);
+    }
+    patch.values_[static_cast<size_t>(node.outputs[0].index - first)].shape =
+        output_shapes(node.op, shapes, constants, 1)[0];
+  }
+  for (const auto& [before, after] : patch.replacements_) {
+    const auto &old_shape = graph_[before].shape, &new_shape = value(after).shape;
+    if (old_shape && new_shape && !agree(*old_shape, *new_shape)) {
+      throw Error(ErrorKind::check_failed, where + " would change the shape of '" + graph_[before].name + "' from " +
+                                               to_string(*old_shape) + " to " + to_string(*new_shape));
+    }
+    if (value(after).dtype != graph_[before].dtype) {
+      throw Error(ErrorKind::check_failed, where + " would change the dtype of '" + graph_[before].name + "'");
+    }
+  }
+}
+
+std::vector<NodeId> Driver::dying(const Patch& patch) const {
+  std::unordered_set<int32_t> kept;  // values that live on
+  for (const Node& node : patch.nodes_) {
+    for (const ValueId in : node.inputs) kept.insert(in.index);
+  }
+  for (const auto& [before, after] : patch.replacements_) kept.insert(after.index);
+  std::map<int32_t, size_t> left;  // uses that remain, where they differ from uses_
+  std::vector<NodeId> dead, candidates;
+  for (const auto& [before, after] : patch.replacements_) {
+    left[before.index] = 0;
+    candidates.push_back(uses_.producer_of(before));
+  }
+  const auto unused = [&](ValueId id) {
+    if (!id) return true;
+    const auto remaining = left.find(id.index);
+    const bool replaced = std::any_of(patch.replacements_.begin(), patch.replacements_.end(),
+                                      [&](const auto& pair) { return pair.first == id; });
+    if (replaced) return true;
+    const size_t count = remaining == left.end() ? uses_.consumers_of(id).size() : remaining->second;
+    return count == 0 && !uses_.is_output[static_cast<size_t>(id.index)] && !kept.contains(id.index);
+  };
+  while (!candidates.empty()) {
+    const NodeId id = candidates.back();
+    candidates.pop_back();
+    const auto& outputs = graph_[id].outputs;
+    if (std::find(dead.begin(), dead.end(), id) != dead.end() || !std::all_of(outputs.begin(), outputs.end(), unused)) {
+      continue;
+    }
+    dead.push_back(id);
+    for (const ValueId in : graph_[id].inputs) {
+      if (!in) continue;
+      --left.try_emplace(in.index, uses_.consumers_of(in).size()).first->second;
+      if (uses_.producer_of(in)) candidates.push_back(uses_.producer_of(in));
+    }
+  }
+  return dead;
+}
+
+std::optional<std::string> Driver::objection(const Patch& patch, const std::vector<NodeId>& dead) const {
+  for (const Value& value : patch.values_) {
+    if (!value.constant || value.constant->dtype() != DType::f64) continue;
+    for (const double v : value.constant->as<double>()) {
+      if (std::isfinite(v) && std::abs(v) <= largest(value.dtype)) continue;
+      return "the merged constant '" + value.name + "' would not be finite in " + std::string(to_string(value.dtype));
+    }
+  }
+  if (options_.cost && !enlarge_) {
+    Graph made;  // what the cost function needs to see of the patch
+    made.values = graph_.values;
+    made.values.insert(made.values.end(), patch.values_.begin(), patch.values_.end());
+    double before = 0, after = 0;
+    for (const NodeId id : dead) before += options_.cost(graph_, graph_[id]);
+    for (const Node& node : patch.nodes_) after += options_.cost(made, node);
+    if (after > before) return "merging would cost " + std::to_string(after) + " instead of " + std::to_string(before);
+  }
+  return std::nullopt;
+}
+
+std::string Driver::unique(const std::string& stem, std::unordered_set<std::string>& taken) const {
+  std::string name = stem;
+  for (int i = 2; !taken.insert(name).second; ++i) name = stem + "." + std::to_string(i);
+  return name;
+}
+
+void Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
+  Measure change;
+  for (const NodeId id : dead) {
+    change.nodes -= 1;
+    change.work -= work_of(graph_, id);
+  }
+  const size_t first_value = graph_.values.size(), first_node = graph_.nodes.size();
+  for (Value& value : patch.values_) {
+    graph_.values.push_back(std::move(value));
+  }
+  uses_.producer.resize(graph_.values.size());
+  uses_.consumers.resize(graph_.values.size());
+  uses_.is_output.resize(graph_.values.size());
+  for (Node& node : patch.nodes_) {
+    const NodeId id{static_cast<int32_t>(graph_.nodes.size())};
+    for (const ValueId in : node.inputs) uses_.consumers[static_cast<size_t>(in.index)].push_back(id);
+    uses_.producer[static_cast<size_t>(node.outputs[0].index)] = id;
+    graph_.nodes.push_back(std::move(node));
+  }
+  alive_.resize(graph_.nodes.size(), true);
+  queued_.resize(graph_.nodes.size(), false);
+  for (const NodeId id : dead) remove(id);
+  for (size_t i = first_value; i < graph_.values.size(); ++i) {
+    graph_.values[i].name = unique(graph_.values[i].name, value_names_);
+  }
+  for (const auto& [before, after] : patch.replacements_) {
+    redirect(before, after, after.index >= static_cast<int32_t>(first_value));
+  }
+  for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
+    Node& node = graph_.nodes[i];
+    node.name = unique(node.name, node_names_);
+    change.nodes += 1;
+    change.work += work_of(graph_, {static_cast<int32_t>(i)});
+    revisit({static_cast<int32_t>(i)});
+  }
+  for (size_t i = first_value; i < graph_.values.size(); ++i) revisit_around({static_cast<int32_t>(i)});
+  if (change >= Measure{}) {
+    throw Error(ErrorKind::check_failed, "a patch that makes '" + graph_.nodes.back().name + "' lowers no measure");
+  }
+}
+
+void Driver::redirect(ValueId before, ValueId after, bool is_new) {
+  const bool takes_name = is_new || is_pinned({graph_, uses_, {}}, before);
+  auto& readers = uses_.consumers[static_cast<size_t>(before.index)];
+  for (const NodeId reader : readers) {
+    std::replace(graph_[reader].inputs.begin(), graph_[reader].inputs.end(), before, after);
+    uses_.consumers[static_cast<size_t>(after.index)].push_back(reader);
+  }
+  readers.clear();
+  std::replace(graph_.outputs.begin(), graph_.outputs.end(), before, after);
+  Value &old_value = graph_[before], &new_value = graph_[after];
+  if (uses_.is_output[static_cast<size_t>(before.index)]) {
+    uses_.is_output[static_cast<size_t>(after.index)] = true;
+    uses_.is_output[static_cast<size_t>(before.index)] = false;
+    new_value.dim_names = old_value.dim_names;
+  }
+  if (takes_name) std::swap(old_value.name, new_value.name);
+  revisit_around(after);
+}
+
+void Driver::remove(NodeId id) {
+  Node& node = graph_[id];
+  alive_[static_cast<size_t>(id.index)] = false;
+  refused_.erase(id.index);
+  node_names_.erase(node.name);
+  for (const ValueId in : node.inputs) {
+    if (!in) continue;
+    auto& readers = uses_.consumers[static_cast<size_t>(in.index)];
+    const auto found = std::find(readers.begin(), readers.end(), id);
+    if (found != readers.end()) readers.erase(found);
+    if (!graph_[in].constant) {
+      revisit_around(in);
+    } else if (readers.empty() && !uses_.is_output[static_cast<size_t>(in.index)]) {
+      value_names_.erase(graph_[in].name);
+      graph_[in].constant.reset();
+    }
+  }
+}
+
+void Driver::revisit(NodeId id) {
+  if (!id || !alive_[static_cast<size_t>(id.index)] || queued_[static_cast<size_t>(id.index)]) return;
+  queued_[static_cast<size_t>(id.index)] = true;
+  queue_.push_back(id);
+}
+
+void Driver::revisit_around(ValueId value) {
+  revisit(uses_.producer_of(value));
+  if (graph_[value].constant) return;
+  for (const NodeId reader : uses_.consumers_of(value)) revisit(reader);
+}
+
+Collapsed Driver::finish() && {
+  std::vector<Node> nodes;
+  std::vector<Refusal> refused;
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    if (alive_[i]) nodes.push_back(std::move(graph_.nodes[i]));
+  }
+  for (auto& [node, why] : refused_) refused.insert(refused.end(), why.begin(), why.end());
+  graph_.nodes = std::move(nodes);
+  sort_topologically(graph_);
+  remove_dead(graph_);
+  for (Value& value : graph_.values) {
+    if (value.constant && value.constant->dtype() == DType::f64) value.constant = value.constant->cast(value.dtype);
+  }
+  return {std::move(graph_), std::move(steps_), std::move(refused), {}};
+}
+
+}  // namespace reducenet

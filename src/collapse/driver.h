@@ -1,0 +1,49 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <unordered_set>
+
+#include "reducenet/collapse.h"
+
+namespace reducenet {
+
+/// Applies rules to a graph until none fires. Edits are local: a patch costs the size of its neighbourhood, not of the
+/// graph. Between run() and finish() the nodes are in no order and the replaced ones still lie among them.
+class Driver {
+ public:
+  Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& options);
+
+  /// Throws Error(check_failed) naming rule and node when a patch changes a shape or does not lower the measure.
+  void run(bool enlarge);
+  /// The graph in order, its constants rounded to the dtypes of the model; steps and refusals. Regions stay empty.
+  Collapsed finish() &&;
+
+ private:
+  bool visit(NodeId node);
+  /// Nodes that nothing needs once the patch is applied.
+  std::vector<NodeId> dying(const Patch& patch) const;
+  /// Fills in names, shapes and dtypes of what the patch adds; throws when it does not fit what it replaces.
+  void complete(Patch& patch, const std::string& where) const;
+  /// Why the patch, though right, is not applied.
+  std::optional<std::string> objection(const Patch& patch, const std::vector<NodeId>& dead) const;
+  void apply(Patch patch, const std::vector<NodeId>& dead);
+  void redirect(ValueId before, ValueId after, bool is_new);
+  void remove(NodeId node);
+  void revisit(NodeId node);
+  void revisit_around(ValueId value);
+  std::string unique(const std::string& stem, std::unordered_set<std::string>& taken) const;
+
+  Graph graph_;
+  std::span<const Rule> rules_;
+  const CollapseOptions& options_;
+  Uses uses_;
+  bool enlarge_ = false;
+  std::vector<bool> alive_, queued_;  // by node index
+  std::deque<NodeId> queue_;
+  std::unordered_set<std::string> value_names_, node_names_;
+  std::vector<Step> steps_;
+  std::map<int32_t, std::vector<Refusal>> refused_;  // by node index
+};
+
+}  // namespace reducenet

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet::testing {
+
+/// Unit normal inputs; unknown dimensions become 2 samples, or 9 rows and columns.
+inline std::vector<Tensor> random_inputs(const Graph& graph, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> draw;
+  std::vector<Tensor> inputs;
+  for (const ValueId id : graph.inputs) {
+    Shape shape = *graph[id].shape;
+    for (size_t i = 0; i < shape.size(); ++i) {
+      if (shape[i] < 0) shape[i] = i == 0 ? 2 : 9;
+    }
+    std::vector<double> values(static_cast<size_t>(element_count(shape)));
+    for (double& v : values) v = draw(random);
+    inputs.push_back(Tensor::from_doubles(shape, values));
+  }
+  return inputs;
+}
+
+/// Largest difference over all outputs in double, relative to the largest magnitude of each output.
+inline double relative_error(const Graph& before, const Graph& after, uint64_t seed) {
+  const std::vector<Tensor> inputs = random_inputs(before, seed);
+  const auto expected = evaluate(before, inputs), found = evaluate(after, inputs);
+  double worst = expected.size() == found.size() ? 0 : HUGE_VAL;
+  for (size_t i = 0; i < expected.size() && i < found.size(); ++i) {
+    if (expected[i].shape() != found[i].shape()) return HUGE_VAL;
+    const auto x = expected[i].to_doubles(), y = found[i].to_doubles();
+    double scale = 1e-300, off = 0;
+    for (size_t k = 0; k < x.size(); ++k) {
+      scale = std::max(scale, std::abs(x[k]));
+      off = std::abs(x[k] - y[k]) <= off ? off : std::abs(x[k] - y[k]);
+    }
+    worst = off / scale <= worst ? worst : off / scale;
+  }
+  return worst;
+}
+
+/// Every float constant of the graph in double: nothing is rounded when it collapses.
+inline Graph in_double(Graph graph) {
+  for (Value& value : graph.values) {
+    if (value.constant && is_float(value.constant->dtype())) value.constant = value.constant->cast(DType::f64);
+    if (is_float(value.dtype)) value.dtype = DType::f64;
+  }
+  return graph;
+}
+
+}  // namespace reducenet::testing

@@ -1,0 +1,144 @@
+#include "rules/example.h"
+#include "rules/merge.h"
+#include "rules/rows.h"
+
+namespace reducenet {
+namespace {
+
+// s·(w∗x + b) + t = (s·w)∗x + (s·b + t)  for Mul, Add, Sub, Div by a constant per channel, and Neg.  Always exact.
+Outcome affine_after(const Site& site) {
+  for (const Accepts first : {&View::is_conv, &View::is_gemm, &View::is_scale, &View::is_batch_norm}) {
+    Outcome outcome = merge_chain(site, first, &View::is_scale);
+    if (!std::holds_alternative<NoMatch>(outcome)) return outcome;
+  }
+  return NoMatch{};
+}
+
+Graph affine_after_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const bool image = e.chance(0.7);
+  const ValueId x = image ? e.image() : e.vector();
+  const ValueId y = image ? (e.chance(0.3) ? e.batch_norm(x) : e.conv(x)) : e.gemm(x);
+  e.output(e.scale(y));
+  if (!must_fire) e.output(y);
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+// w∗(s·x + t) + b = (w·s)∗x + (Σ w·t + b).  Exact where the convolution reads no padding, or t = 0.
+Outcome affine_before(const Site& site) {
+  Outcome outcome = merge_chain(site, &View::is_scale, &View::is_conv);
+  return std::holds_alternative<NoMatch>(outcome) ? merge_chain(site, &View::is_scale, &View::is_gemm) : outcome;
+}
+
+Graph affine_before_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  if (must_fire && e.chance(0.3)) {
+    const ValueId x = e.vector();
+    e.output(e.gemm(e.scale(x)));
+    return std::move(e).finish();
+  }
+  const ValueId x = e.image();
+  if (!must_fire) {
+    const ValueId shifted = e.node(Binary{}, {x, e.constant(Tensor::filled({1}, 0.5))});
+    e.output(e.conv(shifted, {.padding = Padding{1, 0, e.integer(0, 2), 1}}));
+  } else if (e.chance(0.5)) {
+    e.output(e.conv(e.node(Binary{Binary::Kind::mul}, {x, e.constant(e.normal({e.channels(x), 1, 1}))})));
+  } else {
+    e.output(e.conv(e.scale(x), {.padding = Padding{}}));
+  }
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+// w₂∗(w₁∗x + b₁) + b₂ = w∗x + b,  w[u·d₁ + v·s₁·d₂] = Σ w₂[v]·w₁[u],  b = b₂ + Σ w₂·b₁;  stride s₁·s₂, padding p₁ +
+// s₁·p₂. Exact where the second reads no padding, or where the first without bias is zero there (1×1, or padding
+// enough).
+Outcome conv_conv(const Site& site) {
+  return merge_chain(site, &View::is_conv, &View::is_conv);
+}
+
+Graph conv_conv_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const ValueId x = e.image();
+  if (!must_fire) {
+    const ValueId y = e.conv(x, {.kernel = 3, .stride = 1, .padding = Padding{1, 1, 1, 1}});
+    e.output(e.conv(y, {.kernel = 3, .stride = 1, .padding = Padding{1, 1, 1, 1}}));
+    return std::move(e).finish();
+  }
+  ValueId y;
+  switch (e.integer(0, 2)) {
+    case 0:  // any, then no padding
+      y = e.conv(e.conv(x), {.padding = Padding{}});
+      break;
+    case 1:  // 1×1 without bias, then any
+      y = e.conv(e.conv(x, {.kernel = 1, .padding = Padding{}, .bias = false}));
+      break;
+    case 2:  // depthwise, then pointwise
+      y = e.conv(x, {.out = e.channels(x), .groups = e.channels(x)});
+      y = e.conv(y, {.kernel = 1, .stride = 1, .padding = Padding{}});
+      break;
+  }
+  e.output(y);
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+// (x·A + a)·B + b = x·(A·B) + (a·B + b).  Always exact.
+Outcome gemm_gemm(const Site& site) {
+  return merge_chain(site, &View::is_gemm, &View::is_gemm);
+}
+
+Graph gemm_gemm_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const ValueId x = e.vector();
+  const ValueId y = e.gemm(x);
+  e.output(e.gemm(y));
+  if (!must_fire) e.output(e.node(Activation{Activation::Kind::tanh}, {y}));
+  return std::move(e).finish();
+}
+
+// conv(pad₀(x)) = conv with the padding added to its own; a crop becomes zero taps.  Exact for constant zero padding of
+// height and width; a crop only where the convolution pads nothing itself.
+Outcome pad_conv(const Site& site) {
+  return merge_chain(site, &View::is_pad, &View::is_conv);
+}
+
+Graph pad_conv_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const ValueId x = e.image();
+  Pad pad{.begin = {0, 0, e.integer(0, 3), e.integer(0, 3)}, .end = {0, 0, e.integer(0, 3), e.integer(0, 3)}};
+  ConvChoice choice;
+  if (!must_fire) {
+    pad.begin[2] = e.chance(0.5) ? 1 : -1;  // filled with ones, or a crop before padding
+    if (pad.begin[2] > 0) pad.value = 1;
+    choice.padding = Padding{1, 1, 1, 1};
+    choice.kernel = 3;
+  } else if (e.chance(0.4)) {
+    for (size_t axis : {2, 3}) {
+      pad.begin[axis] = -e.integer(0, 2);
+      pad.end[axis] = e.integer(-1, 1);
+    }
+    choice.padding = Padding{};
+  }
+  e.output(e.conv(e.node(pad, {x}), choice));
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+constexpr Rule kRules[] = {
+    {"affine-after", "s·(w∗x + b) + t = (s·w)∗x + (s·b + t)", affine_after, affine_after_example},
+    {"affine-before", "w∗(s·x + t) + b = (w·s)∗x + (Σ w·t + b), no padding or t = 0", affine_before,
+     affine_before_example},
+    {"conv-conv", "w₂∗(w₁∗x) = (w₂∗w₁)∗x, where no padding comes between", conv_conv, conv_conv_example},
+    {"gemm-gemm", "(x·A + a)·B + b = x·(A·B) + (a·B + b)", gemm_gemm, gemm_gemm_example},
+    {"pad-conv", "conv(pad₀(x)) = conv with padding", pad_conv, pad_conv_example},
+};
+
+}  // namespace
+
+std::span<const Rule> linear_rules() {
+  return kRules;
+}
+
+}  // namespace reducenet

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "rules/view.h"
+
+namespace reducenet {
+
+using Accepts = bool (View::*)() const;
+
+/// second ∘ first → one map, where `second` is the site's node and `first` makes its input. Refuses where borders
+/// differ, where others read what lies between, and (unless the site may enlarge) where multiply-accumulates would
+/// rise.
+Outcome merge_chain(const Site& site, Accepts first, Accepts second);
+
+/// Σ ± linear(x) over the site's tree of Add and Sub: two terms that are chains of linear maps of one tensor → one map.
+/// `residual`: one of the two is the tensor itself; otherwise neither is.
+Outcome merge_terms(const Site& site, bool residual);
+
+}  // namespace reducenet

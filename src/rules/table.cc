@@ -1,0 +1,17 @@
+#include "rules/rows.h"
+
+namespace reducenet {
+
+std::span<const Rule> rules() {
+  static const std::vector<Rule> table = [] {
+    std::vector<Rule> rows;
+    for (const auto family :
+         {identity_rules, batch_norm_rules, linear_rules, branch_rules, residual_rules, pool_rules}) {
+      rows.insert(rows.end(), family().begin(), family().end());
+    }
+    return rows;
+  }();
+  return table;
+}
+
+}  // namespace reducenet
