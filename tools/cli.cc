@@ -92,7 +92,7 @@ bool interactive() {
 }
 
 void note(const std::string& message) {
-  if (interactive()) std::fprintf(stderr, "%s\n", message.c_str());
+  std::fprintf(stderr, "%s\n", message.c_str());
 }
 
 void warn(const std::string& message) {

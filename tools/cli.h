@@ -28,11 +28,11 @@ struct Verb {
 /// Parses the command line, runs the verb, prints its result, and maps every error to its exit code (error.h).
 int run(std::span<const Verb> verbs, int argc, char** argv) noexcept;
 
-/// True when stderr is a terminal: only then are there notes, progress bars and colour.
+/// True when stderr is a terminal: only then are there progress bars and colour.
 bool interactive();
-/// A line on stderr, for a person at a terminal.
+/// A line on stderr.
 void note(const std::string& message);
-/// A line on stderr that matters to scripts as well.
+/// The same, marked as a warning.
 void warn(const std::string& message);
 
 /// 1234567 → "1.23 M".
