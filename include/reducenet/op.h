@@ -196,6 +196,7 @@ struct Dropout {
 struct Opaque {
   std::string domain, type, payload;
   int64_t reads = 0;
+  std::string why;  ///< what kept it from being understood, for people
   friend bool operator==(const Opaque&, const Opaque&) = default;
 };
 

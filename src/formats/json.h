@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/naming.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -27,17 +28,17 @@ inline nlohmann::json parse_json(std::string_view text) {
   });
 }
 
-/// Runs `body`, which reads a file, a node, a field…; whatever it throws names that.
+/// naming(), for a body that reads JSON: nlohmann's exceptions become Error(bad_input).
 template <class Body>
-auto naming(const std::string& what, Body body) {
-  try {
-    return body();
-  } catch (const Error& error) {
-    throw Error(error.kind(), what + ": " + error.what());
-  } catch (const nlohmann::json::exception& error) {
-    const std::string_view text = error.what();  // "[json.exception.parse_error.101] parse error at…"
-    throw Error(ErrorKind::bad_input, what + ": JSON: " + std::string(text.substr(text.find("] ") + 2)));
-  }
+auto naming_json(const std::string& what, Body body) {
+  return naming(what, [&] {
+    try {
+      return body();
+    } catch (const nlohmann::json::exception& error) {
+      const std::string_view text = error.what();  // "[json.exception.parse_error.101] parse error at…"
+      throw Error(ErrorKind::bad_input, "JSON: " + std::string(text.substr(text.find("] ") + 2)));
+    }
+  });
 }
 
 }  // namespace reducenet

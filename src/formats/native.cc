@@ -121,7 +121,8 @@ void decode(const json& row, E& field) {
 }
 template <HasSchema T>
 void decode(const json& row, T& op) {
-  Schema<T>::visit(op, [&](const char* name, auto&& field) { naming(name, [&] { decode(row.at(name), field); }); });
+  Schema<T>::visit(op,
+                   [&](const char* name, auto&& field) { naming_json(name, [&] { decode(row.at(name), field); }); });
 }
 
 /// The alternative of Op whose schema has that name.
@@ -182,7 +183,7 @@ using TensorsByName = std::unordered_map<std::string, const Tensor*>;
 Value decode_value(const json& row, const TensorsByName& tensors) {
   Value value;
   decode(row.at("name"), value.name);
-  naming("value '" + value.name + "'", [&] {
+  naming_json("value '" + value.name + "'", [&] {
     value.dtype = decode_dtype(row.at("dtype").get<std::string>());
     if (row.contains("shape")) decode(row["shape"], value.shape.emplace());
     if (row.contains("dim_names")) value.dim_names = row["dim_names"].get<std::vector<std::string>>();
@@ -222,7 +223,7 @@ Graph decode_graph(const json& row, const NamedTensors& content) {
   for (const json& entry : row.at("nodes")) {
     Node node;
     decode(entry.at("name"), node.name);
-    naming("node '" + node.name + "'", [&] {
+    naming_json("node '" + node.name + "'", [&] {
       node.op = decode_op(entry.at("op").get<std::string>(), entry.at("fields"));
       node.inputs = decode_ids(entry.at("inputs"));
       node.outputs = decode_ids(entry.at("outputs"));
@@ -254,7 +255,7 @@ NamedTensors to_native(const Graph& graph) {
 }
 
 Graph from_native(const NamedTensors& content, const std::string& file) {
-  return naming(file, [&] {
+  return naming_json(file, [&] {
     const auto schema = content.metadata.find(kSchemaKey), text = content.metadata.find(kGraphKey);
     if (schema == content.metadata.end() || text == content.metadata.end()) {
       malformed("safetensors without a ReduceNet graph in its metadata");
@@ -278,7 +279,7 @@ Graph load_native(const std::filesystem::path& path) {
 }
 
 void save_native(const Graph& graph, const std::filesystem::path& path) {
-  write_safetensors(naming(path.string(), [&] { return to_native(graph); }), path);
+  write_safetensors(naming_json(path.string(), [&] { return to_native(graph); }), path);
 }
 
 }  // namespace reducenet

@@ -226,8 +226,8 @@ template <>
 struct Schema<Opaque> {
   static constexpr std::string_view name = "Opaque";
   static void visit(auto& op, auto f) {
-    auto& [domain, type, payload, reads] = op;
-    f("domain", domain), f("type", type), f("payload", Bytes{payload}), f("reads", reads);
+    auto& [domain, type, payload, reads, why] = op;
+    f("domain", domain), f("type", type), f("payload", Bytes{payload}), f("reads", reads), f("why", why);
   }
 };
 

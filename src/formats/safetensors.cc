@@ -95,7 +95,7 @@ NamedTensors parse(std::span<const std::byte> bytes, const std::shared_ptr<const
     if (key == kMetadata) {
       content.metadata = row.get<std::map<std::string, std::string>>();
     } else {
-      entries.push_back(naming("tensor \"" + key + "\"", [&] { return parse_entry(key, row); }));
+      entries.push_back(naming_json("tensor \"" + key + "\"", [&] { return parse_entry(key, row); }));
     }
   }
   std::ranges::sort(entries, {}, [](const Entry& entry) { return std::pair(entry.begin, entry.end); });
@@ -122,7 +122,7 @@ NamedTensors parse(std::span<const std::byte> bytes, const std::shared_ptr<const
 
 NamedTensors parse_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                const std::string& file) {
-  return naming(file, [&] { return parse(bytes, owner); });
+  return naming_json(file, [&] { return parse(bytes, owner); });
 }
 
 NamedTensors read_safetensors(const std::filesystem::path& path) {
@@ -135,7 +135,7 @@ void write_safetensors(const NamedTensors& content, const std::filesystem::path&
   for (const auto& named : content.tensors) order.push_back(&named);
   std::ranges::stable_sort(order, std::greater(), [](const auto* named) { return size_of(named->second.dtype()); });
 
-  std::string text = naming(path.string(), [&] {
+  std::string text = naming_json(path.string(), [&] {
     json header = json::object();
     if (!content.metadata.empty()) header[kMetadata] = content.metadata;
     size_t offset = 0;

@@ -1,0 +1,42 @@
+#include "reducenet/formats.h"
+
+#include "formats/onnx/onnx.h"
+#include "reducenet/error.h"
+
+namespace reducenet {
+namespace {
+
+constexpr Format kFormats[] = {
+    {"onnx", ".onnx", load_onnx, [](const Graph& graph, const std::filesystem::path& path) { save_onnx(graph, path); }},
+    {"safetensors", ".safetensors", load_native, save_native},
+};
+
+const Format& format_of(const std::filesystem::path& path) {
+  std::string known;
+  for (const Format& format : kFormats) {
+    if (path.extension() == format.extension) return format;
+    known += (known.empty() ? "" : ", ") + std::string(format.extension);
+  }
+  throw Error(ErrorKind::usage, path.string() + " is of no known format (" + known + ")");
+}
+
+}  // namespace
+
+std::span<const Format> formats() {
+  return kFormats;
+}
+
+Graph load(const std::filesystem::path& path) {
+  const Format& format = format_of(path);
+  if (!format.load) throw Error(ErrorKind::usage, std::string(format.name) + " files cannot be read: " + path.string());
+  return format.load(path);
+}
+
+void save(const Graph& graph, const std::filesystem::path& path) {
+  const Format& format = format_of(path);
+  if (!format.save)
+    throw Error(ErrorKind::usage, std::string(format.name) + " files cannot be written: " + path.string());
+  format.save(graph, path);
+}
+
+}  // namespace reducenet

@@ -1,0 +1,176 @@
+#include <algorithm>
+
+#include "formats/onnx/table.h"
+#include "reducenet/error.h"
+
+namespace reducenet {
+namespace {
+
+using onnx::AttributeProto;
+
+constexpr int64_t kLargest = int64_t{1} << 31;  // of any attribute that is understood
+constexpr int64_t kLargestStep = 1 << 20;       // of strides, dilations and kernels
+
+[[noreturn]] void malformed(const std::string& what) {
+  throw Error(ErrorKind::bad_input, what);
+}
+
+int64_t checked(const std::string& name, int64_t value) {
+  if (value < -kLargest || value > kLargest) malformed(name + " = " + std::to_string(value) + " is absurd");
+  return value;
+}
+
+/// Padding so that ⌈size/stride⌉ windows fit; the odd element goes to the end, or to the beginning for SAME_LOWER.
+std::pair<int64_t, int64_t> same_padding(int64_t size, int64_t kernel, int64_t stride, int64_t dilation, bool lower) {
+  const int64_t extent = dilation * (kernel - 1) + 1;
+  const int64_t excess = stride == 1 ? extent - 1 : ((size + stride - 1) / stride - 1) * stride + extent - size;
+  const int64_t total = std::max<int64_t>(excess, 0);
+  const int64_t less = total / 2, more = total - less;
+  return lower ? std::pair(more, less) : std::pair(less, more);
+}
+
+}  // namespace
+
+NodeReader::NodeReader(const onnx::NodeProto& proto, const Graph& graph, std::vector<ValueId> inputs)
+    : proto_(proto), graph_(graph), inputs_(std::move(inputs)) {}
+
+const AttributeProto* NodeReader::attribute(const char* name, AttributeProto::AttributeType type) {
+  asked_.insert(name);
+  for (const AttributeProto& attribute : proto_.attribute()) {
+    if (attribute.name() != name) continue;
+    if (attribute.type() != type && attribute.type() != AttributeProto::UNDEFINED) {
+      malformed("attribute " + attribute.name() + " has the wrong type");
+    }
+    return &attribute;
+  }
+  return nullptr;
+}
+
+int64_t NodeReader::integer(const char* name, int64_t otherwise) {
+  const AttributeProto* found = attribute(name, AttributeProto::INT);
+  return found ? checked(name, found->i()) : otherwise;
+}
+
+double NodeReader::real(const char* name, double otherwise) {
+  const AttributeProto* found = attribute(name, AttributeProto::FLOAT);
+  return found ? static_cast<double>(found->f()) : otherwise;
+}
+
+std::string NodeReader::text(const char* name, const std::string& otherwise) {
+  const AttributeProto* found = attribute(name, AttributeProto::STRING);
+  return found ? found->s() : otherwise;
+}
+
+std::optional<std::vector<int64_t>> NodeReader::integers(const char* name) {
+  const AttributeProto* found = attribute(name, AttributeProto::INTS);
+  if (!found) return std::nullopt;
+  std::vector<int64_t> values(found->ints().begin(), found->ints().end());
+  for (const int64_t value : values) checked(name, value);
+  return values;
+}
+
+Size2 NodeReader::pair(const char* name, int64_t otherwise) {
+  const auto values = integers(name);
+  if (!values) return {otherwise, otherwise};
+  if (values->size() != 2) {
+    refuse(std::string(name) + " of " + std::to_string(values->size()) + " dimensions; only two are understood");
+    return {otherwise, otherwise};
+  }
+  for (const int64_t value : *values) {
+    if (value < 0 || value > kLargestStep) malformed(std::string(name) + " = " + std::to_string(value) + " is absurd");
+  }
+  return {(*values)[0], (*values)[1]};
+}
+
+Size2 NodeReader::kernel(std::optional<size_t> weight) {
+  const bool given = integers("kernel_shape").has_value();
+  const Size2 size = pair("kernel_shape", 1);
+  const std::optional<Shape> shape = weight ? this->shape(*weight) : std::nullopt;
+  if (!shape) {
+    if (!given) refuse("the kernel's size is not known");
+    return size;
+  }
+  if (shape->size() != 4) {
+    refuse("a weight of " + std::to_string(shape->size()) + " dimensions; only images are understood");
+    return size;
+  }
+  const Size2 own{(*shape)[2], (*shape)[3]};
+  if (given && why_.empty() && size != own) malformed("kernel_shape does not match the weight " + to_string(*shape));
+  return own;
+}
+
+Padding NodeReader::padding(Size2 kernel, Size2 stride, Size2 dilation) {
+  const auto pads = integers("pads");
+  const std::string automatic = text("auto_pad", "NOTSET");
+  if (automatic == "VALID") return {};
+  if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
+    const std::optional<Shape> x = shape(0);
+    const bool known = x && x->size() == 4 && (*x)[2] >= 0 && (*x)[3] >= 0;
+    if (!known && stride != Size2{1, 1}) {
+      refuse("auto_pad with a stride, and height or width not known");
+      return {};
+    }
+    const bool lower = automatic == "SAME_LOWER";
+    if (std::ranges::any_of(stride, [](int64_t s) { return s <= 0; })) malformed("a stride of 0");
+    const auto [top, bottom] = same_padding(known ? (*x)[2] : 0, kernel[0], stride[0], dilation[0], lower);
+    const auto [left, right] = same_padding(known ? (*x)[3] : 0, kernel[1], stride[1], dilation[1], lower);
+    return {top, left, bottom, right};
+  }
+  if (automatic != "NOTSET" && !automatic.empty()) malformed("unknown auto_pad '" + automatic + "'");
+  if (!pads) return {};
+  if (pads->size() != 4) {
+    refuse("pads for " + std::to_string(pads->size() / 2) + " dimensions; only two are understood");
+    return {};
+  }
+  if (std::ranges::any_of(*pads, [](int64_t pad) { return pad < 0; })) {
+    refuse("negative padding");
+    return {};
+  }
+  return {(*pads)[0], (*pads)[1], (*pads)[2], (*pads)[3]};
+}
+
+const Tensor* NodeReader::fold(size_t i) {
+  const Tensor* value = constant(i);
+  if (!value && has(i)) refuse("input " + std::to_string(i) + " is not constant");
+  return value;
+}
+
+std::vector<int64_t> NodeReader::fold_integers(size_t i) {
+  const Tensor* value = fold(i);
+  if (!value) return {};
+  std::vector<int64_t> values = value->to_ints();
+  for (const int64_t entry : values) checked("input " + std::to_string(i), entry);
+  return values;
+}
+
+double NodeReader::fold_scalar(size_t i, double otherwise) {
+  const Tensor* value = fold(i);
+  if (!value) return otherwise;
+  if (value->size() != 1) malformed("input " + std::to_string(i) + " is not a scalar");
+  return value->to_doubles()[0];
+}
+
+void NodeReader::keep(size_t count) {
+  inputs_.resize(std::min(inputs_.size(), count));
+}
+
+bool NodeReader::has_more_outputs() const {
+  const auto& outputs = proto_.output();
+  return std::any_of(outputs.begin() + std::min(1, outputs.size()), outputs.end(),
+                     [](const std::string& name) { return !name.empty(); });
+}
+
+void NodeReader::refuse(const std::string& why) {
+  if (why_.empty()) why_ = why;
+}
+
+std::string NodeReader::refusal() const {
+  if (!why_.empty()) return why_;
+  if (has_more_outputs()) return "more than one output is used";
+  for (const AttributeProto& attribute : proto_.attribute()) {
+    if (!asked_.contains(attribute.name())) return "attribute " + attribute.name() + " is not understood";
+  }
+  return "";
+}
+
+}  // namespace reducenet

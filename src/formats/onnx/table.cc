@@ -1,0 +1,345 @@
+#include "formats/onnx/table.h"
+
+#include <limits>
+#include <numeric>
+
+#include "reducenet/error.h"
+
+// Each operator: how it is read, how it is written. References are to
+// https://github.com/onnx/onnx/blob/main/docs/Operators.md and Changelog.md.
+
+namespace reducenet {
+namespace {
+
+constexpr size_t kAny = std::numeric_limits<size_t>::max();
+
+Op read_conv(NodeReader& r) {
+  Conv2d op;
+  op.stride = r.pair("strides", 1);
+  op.dilation = r.pair("dilations", 1);
+  op.groups = r.integer("group", 1);
+  op.padding = r.padding(r.kernel(1), op.stride, op.dilation);
+  return op;
+}
+
+void write(const Conv2d& op, NodeWriter& w) {
+  auto& node = w.emit("Conv");
+  set(node, "strides", op.stride);
+  set(node, "pads", op.padding);
+  set(node, "dilations", op.dilation);
+  set(node, "group", op.groups);
+}
+
+Op read_conv_transpose(NodeReader& r) {
+  ConvTranspose2d op;
+  op.stride = r.pair("strides", 1);
+  op.dilation = r.pair("dilations", 1);
+  op.output_padding = r.pair("output_padding", 0);
+  op.groups = r.integer("group", 1);
+  if (r.integers("output_shape")) r.refuse("padding that follows from output_shape");
+  if (r.text("auto_pad", "NOTSET").starts_with("SAME")) r.refuse("auto_pad of a transposed convolution");
+  op.padding = r.padding(r.kernel(1), {1, 1}, op.dilation);
+  return op;
+}
+
+void write(const ConvTranspose2d& op, NodeWriter& w) {
+  auto& node = w.emit("ConvTranspose");
+  set(node, "strides", op.stride);
+  set(node, "pads", op.padding);
+  set(node, "dilations", op.dilation);
+  set(node, "output_padding", op.output_padding);
+  set(node, "group", op.groups);
+}
+
+// ONNX: running ← momentum·running + (1−momentum)·batch.
+Op read_batch_norm(NodeReader& r) {
+  constexpr const char* kTraining =
+      "it uses the statistics of the batch (training mode): export the model with model.eval()";
+  BatchNorm op;
+  op.epsilon = r.real("epsilon", 1e-5f);
+  op.momentum = 1 - r.real("momentum", 0.9f);
+  if (r.opset() < 9 && r.integer("spatial", 1) == 0) r.refuse("statistics for each position (spatial = 0)");
+  if (r.opset() < 14 ? r.has_more_outputs() : r.integer("training_mode", 0) != 0) r.refuse(kTraining);
+  return op;
+}
+
+void write(const BatchNorm& op, NodeWriter& w) {
+  auto& node = w.emit("BatchNormalization");
+  set(node, "epsilon", op.epsilon);
+  set(node, "momentum", 1 - op.momentum);
+}
+
+Op read_gemm(NodeReader& r) {
+  return Gemm{r.real("alpha", 1), r.real("beta", 1), r.integer("transA", 0) != 0, r.integer("transB", 0) != 0};
+}
+
+void write(const Gemm& op, NodeWriter& w) {
+  const bool no_c = w.input(2).empty();
+  if (no_c && w.opset() < 11) w.refuse("Gemm needs its third input before operator set 11");
+  auto& node = w.emit("Gemm");
+  set(node, "alpha", op.alpha);
+  set(node, "beta", op.beta);
+  set(node, "transA", int64_t{op.trans_a});
+  set(node, "transB", int64_t{op.trans_b});
+}
+
+/// The kind whose name is the node's type.
+template <class O>
+Op read_kind(NodeReader& r) {
+  O op;
+  while (name_of(Op(op)) != r.type()) op.kind = static_cast<O::Kind>(static_cast<int>(op.kind) + 1);
+  return op;
+}
+
+Op read_average_pool(NodeReader& r) {
+  AveragePool op;
+  op.kernel = r.kernel();
+  op.stride = r.pair("strides", 1);
+  op.ceil_mode = r.integer("ceil_mode", 0) != 0;
+  op.count_include_pad = r.integer("count_include_pad", 0) != 0;
+  if (r.pair("dilations", 1) != Size2{1, 1}) r.refuse("dilated averaging");
+  op.padding = r.padding(op.kernel, op.stride, {1, 1});
+  return op;
+}
+
+void write(const AveragePool& op, NodeWriter& w) {
+  if (op.ceil_mode && w.opset() < 10) w.refuse("ceil_mode needs operator set 10");
+  auto& node = w.emit("AveragePool");
+  set(node, "kernel_shape", op.kernel);
+  set(node, "strides", op.stride);
+  set(node, "pads", op.padding);
+  if (op.ceil_mode) set(node, "ceil_mode", int64_t{1});
+  if (op.count_include_pad) set(node, "count_include_pad", int64_t{1});
+}
+
+Op read_max_pool(NodeReader& r) {
+  MaxPool op;
+  op.kernel = r.kernel();
+  op.stride = r.pair("strides", 1);
+  op.dilation = r.pair("dilations", 1);
+  op.ceil_mode = r.integer("ceil_mode", 0) != 0;
+  r.integer("storage_order", 0);  // concerns the second output only
+  op.padding = r.padding(op.kernel, op.stride, op.dilation);
+  return op;
+}
+
+void write(const MaxPool& op, NodeWriter& w) {
+  if ((op.ceil_mode || op.dilation != Size2{1, 1}) && w.opset() < 10) {
+    w.refuse("ceil_mode and dilations need operator set 10");
+  }
+  auto& node = w.emit("MaxPool");
+  set(node, "kernel_shape", op.kernel);
+  set(node, "strides", op.stride);
+  set(node, "pads", op.padding);
+  if (op.dilation != Size2{1, 1}) set(node, "dilations", op.dilation);
+  if (op.ceil_mode) set(node, "ceil_mode", int64_t{1});
+}
+
+Op read_flatten(NodeReader& r) {
+  return Flatten{r.integer("axis", 1)};
+}
+
+void write(const Flatten& op, NodeWriter& w) {
+  set(w.emit("Flatten"), "axis", op.axis);
+}
+
+Op read_reshape(NodeReader& r) {
+  if (!r.constant(1)) r.refuse("the shape is not constant");
+  return Reshape{r.integer("allowzero", 0) != 0};
+}
+
+void write(const Reshape& op, NodeWriter& w) {
+  if (op.allow_zero && w.opset() < 14) w.refuse("allowzero needs operator set 14");
+  auto& node = w.emit("Reshape");
+  if (op.allow_zero) set(node, "allowzero", int64_t{1});
+}
+
+Op read_transpose(NodeReader& r) {
+  if (const auto perm = r.integers("perm")) return Transpose{*perm};
+  const std::optional<Shape> shape = r.shape(0);
+  if (!shape) r.refuse("the rank is not known");
+  std::vector<int64_t> perm(shape ? shape->size() : 0);
+  std::iota(perm.rbegin(), perm.rend(), 0);
+  return Transpose{perm};
+}
+
+void write(const Transpose& op, NodeWriter& w) {
+  set(w.emit("Transpose"), "perm", op.perm);
+}
+
+Op read_pad(NodeReader& r) {
+  Pad op;
+  const bool attributes = r.opset() < 11;
+  const std::string mode = r.text("mode", "constant");
+  if (mode == "reflect" || mode == "edge") {
+    op.mode = mode == "edge" ? Pad::Mode::edge : Pad::Mode::reflect;
+  } else if (mode != "constant") {
+    r.refuse("mode " + mode);
+  }
+  const std::vector<int64_t> pads =
+      attributes ? r.integers("pads").value_or(std::vector<int64_t>()) : r.fold_integers(1);
+  op.value = attributes ? r.real("value", 0) : r.fold_scalar(2, 0);
+  if (!is_float(r.dtype(0)) && op.value != 0) r.refuse("padding of integers by other than 0");
+  if (r.has(3)) r.refuse("pads for some axes only");
+  op.begin.assign(pads.begin(), pads.begin() + static_cast<std::ptrdiff_t>(pads.size() / 2));
+  op.end.assign(pads.begin() + static_cast<std::ptrdiff_t>(pads.size() / 2), pads.end());
+  r.keep(1);
+  return op;
+}
+
+void write(const Pad& op, NodeWriter& w) {
+  constexpr const char* kModes[] = {"constant", "reflect", "edge"};
+  std::vector<int64_t> pads = op.begin;
+  pads.insert(pads.end(), op.end.begin(), op.end.end());
+  if (w.opset() < 11) {
+    auto& node = w.emit("Pad");
+    set(node, "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
+    set(node, "pads", pads);
+    set(node, "value", op.value);
+    return;
+  }
+  std::vector<std::string> inputs = w.inputs();
+  inputs.push_back(w.constant("pads", Tensor::of({static_cast<int64_t>(pads.size())}, pads)));
+  if (op.value != 0) inputs.push_back(w.scalar("value", op.value));
+  set(w.emit("Pad", inputs), "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
+}
+
+Op read_concat(NodeReader& r) {
+  return Concat{r.integer("axis", 1)};
+}
+
+void write(const Concat& op, NodeWriter& w) {
+  set(w.emit("Concat"), "axis", op.axis);
+}
+
+/// Before operator set 13 everything from `axis` on is normalised together; the same when that is one dimension.
+bool is_last_axis(int64_t axis, const std::optional<Shape>& shape) {
+  if (!shape) return false;
+  const auto rank = static_cast<int64_t>(shape->size());
+  for (int64_t i = axis < 0 ? axis + rank + 1 : axis + 1; i < rank; ++i) {
+    if (i < 0 || (*shape)[static_cast<size_t>(i)] != 1) return false;
+  }
+  return true;
+}
+
+Op read_softmax(NodeReader& r) {
+  const bool joint = r.opset() < 13;
+  const int64_t axis = r.integer("axis", joint ? 1 : -1);
+  if (joint && !is_last_axis(axis, r.shape(0))) r.refuse("it normalises several axes together");
+  return Softmax{axis, r.type() == "LogSoftmax"};
+}
+
+void write(const Softmax& op, NodeWriter& w) {
+  if (w.opset() < 13 && !is_last_axis(op.axis, w.shape(0))) w.refuse("an inner axis needs operator set 13");
+  const bool count_from_front = w.opset() < 11 && op.axis < 0;
+  const int64_t rank = count_from_front ? static_cast<int64_t>(w.shape(0)->size()) : 0;
+  set(w.emit(op.log ? "LogSoftmax" : "Softmax"), "axis", op.axis + rank);
+}
+
+Op read_dropout(NodeReader& r) {
+  Dropout op;
+  if (r.opset() < 12) {
+    op.ratio = r.real("ratio", 0.5);
+  } else {
+    op.ratio = r.fold_scalar(1, 0.5);
+    op.training = r.fold_scalar(2, 0) != 0;
+    r.integer("seed", 0);
+  }
+  r.keep(1);
+  return op;
+}
+
+void write(const Dropout& op, NodeWriter& w) {
+  if (w.opset() < 12) {
+    if (op.training) w.refuse("Dropout in training mode needs operator set 12");
+    set(w.emit("Dropout"), "ratio", op.ratio);
+    return;
+  }
+  std::vector<std::string> inputs = w.inputs();
+  inputs.push_back(w.constant("ratio", Tensor::filled({}, op.ratio)));
+  if (op.training) inputs.push_back(w.constant("training_mode", Tensor::filled({}, 1, DType::boolean)));
+  w.emit("Dropout", inputs);
+}
+
+/// An operator without attributes.
+template <class O>
+Op read_plain(NodeReader&) {
+  return O{};
+}
+void write_plain(const Op& op, NodeWriter& w) {
+  w.emit(name_of(op));
+}
+
+template <class O>
+void write_as(const Op& op, NodeWriter& w) {
+  write(std::get<O>(op), w);
+}
+
+constexpr OnnxOp kTable[] = {
+    {"Conv", 1, 2, 3, true, read_conv, write_as<Conv2d>},
+    {"ConvTranspose", 1, 2, 3, true, read_conv_transpose, write_as<ConvTranspose2d>},
+    {"BatchNormalization", 7, 5, 5, true, read_batch_norm, write_as<BatchNorm>},
+    {"Gemm", 7, 2, 3, true, read_gemm, write_as<Gemm>},
+    {"MatMul", 1, 2, 2, true, read_plain<MatMul>, write_plain},
+    {"Add", 7, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Sub", 7, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Mul", 7, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Div", 7, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Pow", 7, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Min", 8, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Max", 8, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Neg", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Abs", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Exp", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Log", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Sqrt", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Reciprocal", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Erf", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Floor", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Ceil", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Round", 11, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Sign", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Sin", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Cos", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Relu", 6, 1, 1, true, read_activation, write_activation},
+    {"LeakyRelu", 6, 1, 1, true, read_activation, write_activation},
+    {"Elu", 6, 1, 1, true, read_activation, write_activation},
+    {"Selu", 6, 1, 1, true, read_activation, write_activation},
+    {"Sigmoid", 6, 1, 1, true, read_activation, write_activation},
+    {"Tanh", 6, 1, 1, true, read_activation, write_activation},
+    {"Softplus", 1, 1, 1, true, read_activation, write_activation},
+    {"Softsign", 1, 1, 1, true, read_activation, write_activation},
+    {"HardSigmoid", 6, 1, 1, true, read_activation, write_activation},
+    {"Clip", 6, 1, 3, true, read_activation, write_activation},
+    {"HardSwish", 14, 1, 1, true, read_activation, write_activation},
+    {"Mish", 18, 1, 1, true, read_activation, write_activation},
+    {"Gelu", 20, 1, 1, true, read_activation, write_activation},
+    {"GeluTanh", 1, 1, 1, true, nullptr, write_activation},
+    {"Relu6", 1, 1, 1, true, nullptr, write_activation},
+    {"Silu", 1, 1, 1, true, nullptr, write_activation},
+    {"Fade", 1, 1, 1, true, nullptr, write_fade},
+    {"PRelu", 7, 2, 2, true, read_plain<PRelu>, write_plain},
+    {"AveragePool", 1, 1, 1, true, read_average_pool, write_as<AveragePool>},
+    {"MaxPool", 1, 1, 1, true, read_max_pool, write_as<MaxPool>},
+    {"GlobalAveragePool", 1, 1, 1, true, read_plain<GlobalAveragePool>, write_plain},
+    {"Flatten", 1, 1, 1, false, read_flatten, write_as<Flatten>},
+    {"Reshape", 5, 2, 2, false, read_reshape, write_as<Reshape>},
+    {"Transpose", 1, 1, 1, false, read_transpose, write_as<Transpose>},
+    {"Pad", 2, 1, 4, false, read_pad, write_as<Pad>},
+    {"Concat", 4, 1, kAny, false, read_concat, write_as<Concat>},
+    {"Softmax", 1, 1, 1, true, read_softmax, write_as<Softmax>},
+    {"LogSoftmax", 1, 1, 1, true, read_softmax, write_as<Softmax>},
+    {"Identity", 1, 1, 1, false, read_plain<Identity>, write_plain},
+    {"Dropout", 7, 1, 3, true, read_dropout, write_as<Dropout>},
+};
+
+}  // namespace
+
+const OnnxOp* find_onnx_op(std::string_view type) {
+  for (const OnnxOp& row : kTable) {
+    if (row.type == type) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace reducenet

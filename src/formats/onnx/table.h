@@ -1,0 +1,130 @@
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+/// The newest version of ONNX's default operator set whose operators this table understands.
+inline constexpr int64_t kNewestOpset = 21;
+
+/// What a row's `read` sees of a node. Reading goes on after refuse(), with defaults; the node then stays Opaque and
+/// keeps the first reason. Throws Error(bad_input) for what no version of ONNX allows.
+class NodeReader {
+ public:
+  NodeReader(const onnx::NodeProto& proto, const Graph& graph, std::vector<ValueId> inputs);
+
+  int64_t opset() const { return graph_.opset; }
+  const std::string& type() const { return proto_.op_type(); }
+
+  // Attributes. Absent ones have the default.
+  int64_t integer(const char* name, int64_t otherwise);
+  double real(const char* name, double otherwise);
+  std::string text(const char* name, const std::string& otherwise);
+  std::optional<std::vector<int64_t>> integers(const char* name);
+  /// (height, width), both `otherwise` when absent.
+  Size2 pair(const char* name, int64_t otherwise);
+  /// Attribute kernel_shape, or the weight's own.
+  Size2 kernel(std::optional<size_t> weight = {});
+  /// Attributes pads and auto_pad, the latter resolved.
+  Padding padding(Size2 kernel, Size2 stride, Size2 dilation);
+
+  // Inputs.
+  bool has(size_t i) const { return i < inputs_.size() && inputs_[i]; }
+  const Tensor* constant(size_t i) const { return has(i) ? graph_.constant(inputs_[i]) : nullptr; }
+  std::optional<Shape> shape(size_t i) const { return has(i) ? graph_[inputs_[i]].shape : std::nullopt; }
+  DType dtype(size_t i) const { return graph_[inputs_[i]].dtype; }
+  /// A constant input whose value becomes part of the op; refuses when it is not constant, `otherwise` when absent.
+  std::vector<int64_t> fold_integers(size_t i);
+  double fold_scalar(size_t i, double otherwise);
+  /// The op reads only the first `count` inputs.
+  void keep(size_t count);
+  /// Those that the op reads, after reading it.
+  const std::vector<ValueId>& inputs() const { return inputs_; }
+  /// Another output than the first is used.
+  bool has_more_outputs() const;
+
+  void refuse(const std::string& why);
+  /// Why the node must stay Opaque; empty when it need not. An attribute that was not asked for is a reason.
+  std::string refusal() const;
+
+ private:
+  const onnx::AttributeProto* attribute(const char* name, onnx::AttributeProto::AttributeType type);
+  const Tensor* fold(size_t i);
+
+  const onnx::NodeProto& proto_;
+  const Graph& graph_;
+  std::vector<ValueId> inputs_;
+  std::set<std::string> asked_;
+  std::string why_;
+};
+
+/// Writes one node of a graph, as one or several ONNX nodes.
+class NodeWriter {
+ public:
+  NodeWriter(const Graph& graph, const Node& node, onnx::GraphProto& out, std::unordered_set<std::string>& names)
+      : graph_(graph), node_(node), out_(out), names_(names) {}
+
+  int64_t opset() const { return graph_.opset; }
+  std::string input(size_t i) const;
+  std::vector<std::string> inputs() const;
+  std::optional<Shape> shape(size_t i) const { return graph_[node_.inputs[i]].shape; }
+
+  /// The last ONNX node: it has the node's name, doc and outputs.
+  onnx::NodeProto& emit(std::string_view type, std::vector<std::string> inputs);
+  onnx::NodeProto& emit(std::string_view type) { return emit(type, inputs()); }
+  /// A node before it; returns it for attributes. Its output is output(0).
+  onnx::NodeProto& step(std::string_view type, std::vector<std::string> inputs);
+  /// A new initialiser. Scalars have the first input's element type.
+  std::string scalar(const std::string& stem, double value);
+  std::string constant(const std::string& stem, const Tensor& value);
+
+  [[noreturn]] void refuse(const std::string& why) const;
+
+ private:
+  std::string fresh(const std::string& stem);
+
+  const Graph& graph_;
+  const Node& node_;
+  onnx::GraphProto& out_;
+  std::unordered_set<std::string>& names_;
+};
+
+void set(onnx::NodeProto& node, const char* name, int64_t value);
+void set(onnx::NodeProto& node, const char* name, double value);
+void set(onnx::NodeProto& node, const char* name, const std::string& value);
+void set(onnx::NodeProto& node, const char* name, const std::vector<int64_t>& value);
+void set(onnx::NodeProto& node, const char* name, const Size2& value);
+void set(onnx::NodeProto& node, const char* name, const Padding& value);
+
+/// One operator of ONNX's default domain.
+struct OnnxOp {
+  std::string_view type;    ///< ONNX's name, and name_of(op)
+  int64_t since;            ///< the first operator set whose version `read` understands
+  size_t fewest, most;      ///< inputs
+  bool floats;              ///< the op means the same as ours only for floating-point inputs
+  Op (*read)(NodeReader&);  ///< nullptr: the type is ours, not ONNX's
+  void (*write)(const Op&, NodeWriter&);
+};
+
+/// The one table; nullptr when there is no such row.
+const OnnxOp* find_onnx_op(std::string_view type);
+
+// Rows of their own file: activations.cc.
+Op read_activation(NodeReader& r);
+void write_activation(const Op& op, NodeWriter& w);
+void write_fade(const Op& op, NodeWriter& w);
+/// Turns the last node of each sequence that write_activation makes for an activation that an operator set lacks,
+/// x·sigmoid(x)…, into that activation. Returns the nodes that nothing reads any longer.
+std::vector<NodeId> recognise_activations(Graph& graph);
+
+}  // namespace reducenet
