@@ -26,27 +26,32 @@ struct ImageSet {
 enum class Split { train, test };
 
 struct LoadImagesOptions {
-  std::optional<int64_t> height, width;  ///< resize to this; default: all images must have the first one's size
-  int64_t channels = 0;                  ///< 1 or 3; 0: as the files are
-  bool skip_corrupt = false;             ///< otherwise the first corrupt file is an error that names it
+  std::optional<int64_t> height,
+      width;                  ///< both or neither: resize to this; default: all must have the first one's size
+  int64_t channels = 0;       ///< 1 or 3; 0: as the files are, all like the first
+  bool skip_corrupt = false;  ///< otherwise the first corrupt file is an error that names it
   int threads = 2;
-  std::filesystem::path cache;           ///< folder for decoded copies, keyed by path, size and time; empty: none
-  std::function<void(int64_t done, int64_t total)> progress;
+  std::filesystem::path cache;  ///< folder for decoded copies, keyed by path, size and time; empty: none
+  std::function<void(int64_t done, int64_t total)> progress;  ///< images of a folder, on the calling thread
 };
 
-/// Reads one split of a data set, whatever its form: CIFAR-10/100 binary (folder or .tar.gz), IDX (MNIST; .gz too), folders of
-/// JPEG or PNG by class (directory, .tar, .tar.gz, .tar.zst; train/ and test/ or val/ below it), or "generated[:COUNT]" for
-/// the built-in generator. Throws Error naming the file: bad_input when malformed, io when unreadable.
+/// Reads one split of a data set, whatever its form: CIFAR-10/100 binary (folder or .tar.gz), IDX (MNIST; .gz too),
+/// folders of JPEG or PNG by class (directory, .tar, .tar.gz, .tar.zst; train/ and test/ or val/ below it), or
+/// "generated[:COUNT]" for the built-in generator (COUNT training images, 10,000 by default, and a fifth as many test
+/// images). Images and classes are in the order of their names, whatever the form. Throws Error naming the file:
+/// bad_input when malformed, unsupported for CMYK and images beyond 64 megapixels, io when unreadable, usage when the
+/// options make no sense.
 ImageSet load_images(const std::string& path, Split split, const LoadImagesOptions& options = {});
 
 /// The built-in generator: ten classes of textured shapes that a linear classifier cannot separate. Deterministic.
 ImageSet generate_images(int64_t count, uint64_t seed, int64_t size = 32, int64_t channels = 3);
 
-/// Decodes one JPEG or PNG file to height × width × channels (bilinear, antialiased). Errors name the file.
+/// Decodes one JPEG or PNG file to height × width × channels (bilinear, antialiased; the aspect ratio is not kept). Its
+/// label is −1. Transparency is composited onto white; the orientation in EXIF is not applied. Errors name the file.
 ImageSet load_image_file(const std::filesystem::path& path, const LoadImagesOptions& options = {});
 
-/// How an image becomes the network's input, (pixel/255 − mean)/std per channel; stored in a model's metadata, so that train,
-/// predict, runtime and header all do the same.
+/// How an image becomes the network's input, (pixel/255 − mean)/std per channel; stored in a model's metadata, so that
+/// train, predict, runtime and header all do the same.
 struct Preprocessing {
   int64_t height = 0, width = 0, channels = 0;
   std::vector<double> mean, std;  ///< per channel, of pixels in [0, 1]

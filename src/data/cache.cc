@@ -70,9 +70,10 @@ std::string hex(uint64_t value) {
   return text;
 }
 
-uint64_t checksum(const ImageSet& images) {
-  return hash_bytes(images.labels.data(), images.labels.size() * sizeof(int32_t),
-                    hash_bytes(images.pixels.data(), images.pixels.size()));
+std::string checksum(const ImageSet& images, const std::string& names) {
+  const std::string text = names + Json{images.height, images.width, images.channels, images.skipped}.dump();
+  const uint64_t hash = hash_bytes(images.pixels.data(), images.pixels.size(), hash_bytes(text.data(), text.size()));
+  return hex(hash_bytes(images.labels.data(), images.labels.size() * sizeof(int32_t), hash));
 }
 
 }  // namespace
@@ -91,8 +92,9 @@ void ImageCache::save(const ImageSet& images) const {
   const size_t label_bytes = images.labels.size() * sizeof(int32_t);
   std::map<std::string, std::string> metadata;
   set_class_names(metadata, images.class_names);
+  if (class_names(metadata) != images.class_names) return;  // JSON cannot hold names that are not UTF-8
   metadata["skipped"] = std::to_string(images.skipped);
-  metadata["checksum"] = hex(checksum(images));
+  metadata["checksum"] = checksum(images, metadata.at("names"));
   const Json header = {
       {"__metadata__", metadata},
       {"labels", {{"dtype", "I32"}, {"shape", {images.count()}}, {"data_offsets", {0, label_bytes}}}},
@@ -145,8 +147,7 @@ std::optional<ImageSet> ImageCache::load() const {
     images.pixels.resize(pixels[1] - pixels[0]);
     in.read(reinterpret_cast<char*>(images.labels.data()), static_cast<std::streamsize>(labels[1]));
     in.read(reinterpret_cast<char*>(images.pixels.data()), static_cast<std::streamsize>(images.pixels.size()));
-    const bool whole = in && static_cast<uint64_t>(images.count() * images.image_bytes()) == images.pixels.size();
-    if (!whole || hex(checksum(images)) != metadata.at("checksum")) return std::nullopt;
+    if (!in || checksum(images, metadata.at("names")) != metadata.at("checksum")) return std::nullopt;
     return images;
   } catch (const std::exception&) {  // whatever is wrong with it, it is written anew
     return std::nullopt;

@@ -106,6 +106,13 @@ TEST_F(Cache, FlipsInTheHeader) {
   }
 }
 
+TEST_F(Cache, NamesThatJsonCannotHoldAreNotCached) {
+  testing::write_file(data / "train/\xE9/1.png", testing::png_of(testing::gradient(5, 4, 3)));
+  EXPECT_EQ(load().first.class_names[2], "\xE9");
+  EXPECT_EQ(load().first.class_names[2], "\xE9");
+  EXPECT_EQ(decoded, 4);
+}
+
 TEST_F(Cache, LeavesNoTemporaryFile) {
   load();
   const auto files = std::distance(fs::directory_iterator(options.cache), fs::directory_iterator{});

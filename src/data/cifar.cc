@@ -105,8 +105,10 @@ void append_records(const Variant& variant, const Bytes& bytes, size_t classes, 
                                             std::to_string(label) + " of " + std::to_string(classes) + " classes");
     }
     set.labels.push_back(label);
+    set.pixels.resize(set.pixels.size() + image_bytes);
+    uint8_t* to = set.pixels.data() + set.pixels.size() - image_bytes;
     for (int64_t i = 0; i < plane_bytes; ++i) {
-      for (int64_t c = 0; c < planes; ++c) set.pixels.push_back(image[c * plane_bytes + i]);
+      for (int64_t c = 0; c < planes; ++c) *to++ = image[c * plane_bytes + i];
     }
   }
 }

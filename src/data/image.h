@@ -30,7 +30,7 @@ DecodedImage decode_png(std::span<const uint8_t> bytes, const std::string& name)
 void check_dimensions(int64_t height, int64_t width, const std::string& name);
 
 /// Bilinear with antialiasing: a triangle filter of half-width max(in/out, 1) input pixels, width before height, each
-/// pass rounded to 8 bits (equal to Pillow's BILINEAR).
+/// pass rounded to 8 bits (equal to BILINEAR of Pillow 9 to 11).
 DecodedImage resize_image(const DecodedImage& image, int64_t height, int64_t width);
 
 /// Grey ↔ RGB; luma = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).

@@ -25,11 +25,7 @@ std::string accepted_forms() {
   return text;
 }
 
-}  // namespace
-
-ImageSet load_images(const std::string& path, Split split, const LoadImagesOptions& options) {
-  check_options(options);
-  if (is_generated(path)) return read_generated(path, split, options);
+ImageSet read_path(const std::string& path, Split split, const LoadImagesOptions& options) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) {
     throw Error(ErrorKind::io,
@@ -45,6 +41,18 @@ ImageSet load_images(const std::string& path, Split split, const LoadImagesOptio
     return images;
   }
   throw Error(ErrorKind::bad_input, path + ": not a data set" + accepted_forms());
+}
+
+}  // namespace
+
+ImageSet load_images(const std::string& path, Split split, const LoadImagesOptions& options) {
+  check_options(options);
+  if (is_generated(path)) return read_generated(path, split, options);
+  try {
+    return read_path(path, split, options);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw Error(ErrorKind::io, error.what());
+  }
 }
 
 ImageSet load_image_file(const std::filesystem::path& path, const LoadImagesOptions& options) {

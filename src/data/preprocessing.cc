@@ -7,23 +7,33 @@
 namespace reducenet {
 namespace {
 
-// out[c][i] = image[i][source of c] · scale[c] + shift[c]; a template so that the stride is known to the vectoriser.
-template <int64_t channels>
-void to_planes(const uint8_t* image, int64_t pixels, int64_t source, float scale, float shift, float* out) {
-  for (int64_t i = 0; i < pixels; ++i) out[i] = static_cast<float>(image[i * channels + source]) * scale + shift;
+// out[c][i] = image[i][source[c]] · scale[c] + shift[c], all channels in one pass; their number is known to the
+// vectoriser.
+template <size_t channels>
+void to_planes(const uint8_t* __restrict image, int64_t pixels, const Preprocessing& p, float* __restrict out) {
+  std::array<float, channels> scale, shift;
+  for (size_t c = 0; c < channels; ++c) {
+    scale[c] = static_cast<float>(1 / (255 * p.std[c]));
+    shift[c] = static_cast<float>(-p.mean[c] / p.std[c]);
+  }
+  const auto pass = [&](auto source) {
+    for (int64_t i = 0; i < pixels; ++i, image += channels) {
+      for (size_t c = 0; c < channels; ++c) {
+        out[static_cast<int64_t>(c) * pixels + i] = static_cast<float>(image[source(c)]) * scale[c] + shift[c];
+      }
+    }
+  };
+  if (p.channel_order == "BGR") {
+    pass([](size_t c) { return channels - 1 - c; });
+  } else {
+    pass([](size_t c) { return c; });
+  }
 }
 
 }  // namespace
 
 void Preprocessing::apply(const uint8_t* image, float* out) const {
-  const int64_t pixels = height * width;
-  for (int64_t c = 0; c < channels; ++c) {
-    const auto k = static_cast<size_t>(c);
-    const auto scale = static_cast<float>(1 / (255 * std[k])), shift = static_cast<float>(-mean[k] / std[k]);
-    const int64_t source = channel_order == "BGR" ? channels - 1 - c : c;
-    const auto planes = channels == 1 ? to_planes<1> : to_planes<3>;
-    planes(image, pixels, source, scale, shift, out + c * pixels);
-  }
+  (channels == 1 ? to_planes<1> : to_planes<3>)(image, height * width, *this, out);
 }
 
 Preprocessing Preprocessing::of(const ImageSet& images) {
