@@ -3,9 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 
 #include "reducenet/error.h"
+#include "train/fused.h"
 #include "train/ops.h"
 
 namespace reducenet::train {
@@ -29,11 +30,27 @@ Tensor from_torch(const at::Tensor& tensor) {
 
 }  // namespace
 
+/// Values while a forward runs. A value made for several readers may be one tensor for each.
+struct Network::Store {
+  std::vector<std::vector<at::Tensor>> values;  // by value index
+  std::vector<size_t> readers;                  // yet to come
+
+  at::Tensor take(ValueId id) {
+    if (!id) return {};
+    std::vector<at::Tensor>& copies = values[static_cast<size_t>(id.index)];
+    const bool last = --readers[static_cast<size_t>(id.index)] == 0;
+    if (!last && copies.size() == 1) return copies.back();
+    at::Tensor taken = std::move(copies.back());
+    copies.pop_back();
+    return taken;
+  }
+};
+
 Network::Network(const Graph& graph, const NetworkOptions& options, at::Device device)
     : graph_(graph),
       constants_(graph.values.size()),
       roles_(graph.values.size(), Role::constant),
-      reads_(graph.values.size()),
+      readers_(graph.values.size()),
       format_(options.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous),
       device_(device) {
   if (graph.inputs.empty() || graph.outputs.empty()) {
@@ -42,15 +59,22 @@ Network::Network(const Graph& graph, const NetworkOptions& options, at::Device d
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     check_trainable(graph, graph.nodes[i]);
     if (std::holds_alternative<Fade>(graph.nodes[i].op)) fades_.push_back(i);
-    for (const ValueId input : graph.nodes[i].inputs) {
-      if (input) ++reads_[static_cast<size_t>(input.index)];
-    }
   }
-  ++reads_[static_cast<size_t>(graph.outputs.front().index)];
-  load_constants(options, device);
+  load_constants(options);
+  const bool fused = options.fused && options.channels_last && device.is_cpu();
+  steps_ = fused ? fused_steps(graph_) : plain_steps(graph_);
+  const auto read = [&](ValueId id) {
+    if (id) ++readers_[static_cast<size_t>(id.index)];
+  };
+  for (const Step& step : steps_) {
+    if (step.branches.empty()) std::ranges::for_each(graph_[step.node].inputs, read);
+    for (const NodeId branch : step.branches) std::ranges::for_each(graph_[branch].inputs, read);
+    std::ranges::for_each(step.residuals, read);
+  }
+  read(graph_.outputs.front());
 }
 
-void Network::load_constants(const NetworkOptions& options, at::Device device) {
+void Network::load_constants(const NetworkOptions& options) {
   const auto assign = [&](const Node& node, size_t input, Role role) {
     if (input >= node.inputs.size() || !graph_.constant(node.inputs[input])) return;
     Role& known = roles_[static_cast<size_t>(node.inputs[input].index)];
@@ -89,7 +113,7 @@ void Network::load_constants(const NetworkOptions& options, at::Device device) {
       }
       roles_[i] = Role::constant;
     }
-    at::Tensor tensor = to_torch(*value.constant).to(device);
+    at::Tensor tensor = to_torch(*value.constant).to(device_);
     if (options.channels_last && tensor.dim() == 4) tensor = tensor.contiguous(format_);
     const bool trained = roles_[i] == Role::weight || roles_[i] == Role::parameter;
     constants_[i] = tensor.set_requires_grad(trained);
@@ -97,31 +121,44 @@ void Network::load_constants(const NetworkOptions& options, at::Device device) {
 }
 
 at::Tensor Network::forward(const at::Tensor& x, bool training) {
-  std::vector<at::Tensor> values = constants_;
-  std::vector<int32_t> remaining = reads_;
-  at::Tensor& input = values[static_cast<size_t>(graph_.inputs.front().index)];
-  input = x.to(device_, at::kFloat);
-  if (x.dim() == 4) input = input.contiguous(format_);
-  std::vector<at::Tensor> inputs;
-  for (const Node& node : graph_.nodes) {
-    inputs.clear();
-    for (const ValueId id : node.inputs) {
-      if (!id) {
-        inputs.emplace_back();
-        continue;
-      }
-      at::Tensor& value = values[static_cast<size_t>(id.index)];
-      inputs.push_back(value);
-      if (--remaining[static_cast<size_t>(id.index)] == 0) value.reset();
-    }
+  Store store{std::vector<std::vector<at::Tensor>>(constants_.size()), readers_};
+  for (size_t i = 0; i < constants_.size(); ++i) {
+    if (constants_[i].defined()) store.values[i] = {constants_[i]};
+  }
+  const at::Tensor input = x.to(device_, at::kFloat);
+  store.values[static_cast<size_t>(graph_.inputs.front().index)] = {x.dim() == 4 ? input.contiguous(format_) : input};
+  for (const Step& step : steps_) {
     try {
-      values[static_cast<size_t>(node.outputs.front().index)] = apply_node(graph_, node, inputs, training, momentum_);
+      run(step, store, training);
     } catch (const c10::Error& error) {
+      const Node& node = graph_[step.node];
       throw Error(ErrorKind::bad_input,
                   "node '" + node.name + "' (" + name_of(node.op) + "): " + error.what_without_backtrace());
     }
   }
-  return values[static_cast<size_t>(graph_.outputs.front().index)];
+  return store.take(graph_.outputs.front());
+}
+
+void Network::run(const Step& step, Store& store, bool training) const {
+  const Node& node = graph_[step.node];
+  const auto output = static_cast<size_t>(node.outputs.front().index);
+  if (step.branches.empty()) {
+    std::vector<at::Tensor> inputs;
+    for (const ValueId id : node.inputs) inputs.push_back(store.take(id));
+    store.values[output] = {apply_node(graph_, node, inputs, training, momentum_)};
+    return;
+  }
+  NormSum sum;
+  for (const NodeId id : step.branches) {
+    const Node& norm = graph_[id];
+    const auto& op = std::get<BatchNorm>(norm.op);
+    std::array<at::Tensor, 5> in;
+    std::ranges::transform(norm.inputs, in.begin(), [&](ValueId input) { return store.take(input); });
+    sum.branches.push_back({in[0], in[1], in[2], in[3], in[4], op.epsilon, momentum_.value_or(op.momentum)});
+  }
+  for (const ValueId id : step.residuals) sum.residuals.push_back(store.take(id));
+  if (step.activation) sum.slope = *negative_slope(graph_[step.activation].op);
+  store.values[output] = norm_sum(std::move(sum), training, std::max<size_t>(1, readers_[output]));
 }
 
 std::vector<at::Tensor> Network::with_role(Role role) const {
@@ -152,6 +189,8 @@ double Network::fade(size_t index) const {
 }
 
 void Network::set_fade(size_t index, double lambda) {
+  if (!(lambda >= 0 && lambda <= 1))
+    throw Error(ErrorKind::usage, "λ = " + std::to_string(lambda) + " is not in [0, 1]");
   std::get<Fade>(graph_.nodes[fades_.at(index)].op).lambda = lambda;
 }
 

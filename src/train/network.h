@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "reducenet/graph.h"
+#include "train/norm_sum.h"
 
 namespace reducenet::train {
 
 struct NetworkOptions {
   bool channels_last = true;  ///< images, activations and 4-d weights in NHWC order
-  bool fused = true;          ///< sums of batch normalisations with their activation as one step (on CPU)
+  bool fused = true;          ///< sums of batch normalisations with their activation as one step (on CPU, in NHWC)
 };
 
 /// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
@@ -39,6 +40,7 @@ class Network {
   /// Fades in graph order.
   size_t fade_count() const { return fades_.size(); }
   double fade(size_t index) const;
+  /// Throws Error(usage) unless 0 ≤ λ ≤ 1.
   void set_fade(size_t index, double lambda);
 
   /// Momentum of every BatchNorm instead of its own, or none. After reset_statistics(), 1/k for the k-th training
@@ -52,14 +54,17 @@ class Network {
 
  private:
   enum class Role { constant, weight, parameter, mean, variance };
-  void load_constants(const NetworkOptions& options, at::Device device);
+  struct Store;
+  void load_constants(const NetworkOptions& options);
+  void run(const Step& step, Store& store, bool training) const;
   std::vector<at::Tensor> with_role(Role role) const;
 
   Graph graph_;
   std::vector<at::Tensor> constants_;  // by value index; undefined where none
   std::vector<Role> roles_;            // by value index
   std::vector<size_t> fades_;          // indices of nodes
-  std::vector<int32_t> reads_;         // by value index
+  std::vector<Step> steps_;
+  std::vector<size_t> readers_;  // steps that read a value, by value index; the output counts as one more
   std::optional<double> momentum_;
   at::MemoryFormat format_;
   at::Device device_;
