@@ -13,21 +13,24 @@ namespace reducenet {
 enum class Tune { none, fast, full };
 
 struct PlanOptions {
-  int64_t batch = 1;
-  int threads = 1;
+  int64_t batch = 1;       ///< of inputs whose first dimension is open
+  int threads = 1;         ///< the caller's included; the result does not depend on it
   Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run
 };
 
-/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena.
+/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena. Arithmetic is
+/// float32.
 class Plan {
  public:
-  /// Throws Error(unsupported) naming the first node that no kernel can run.
+  /// Throws Error(unsupported) naming the first node that no kernel can run, Error(usage) for another batch than an
+  /// input's fixed one or no threads.
   explicit Plan(const Graph& graph, const PlanOptions& options = {});
   Plan(Plan&&) noexcept;
   Plan& operator=(Plan&&) noexcept;
   ~Plan();
 
-  /// One run. `input` and `output` are dense NCHW floats of the sizes below. Re-entrant: each caller brings its own Arena.
+  /// One run. `input` and `output` are dense NCHW floats of the sizes below; where the graph has several inputs or
+  /// outputs, they follow one another in its order. Re-entrant: each caller brings its own Arena, made by this plan.
   class Arena;
   std::unique_ptr<Arena, void (*)(Arena*)> arena() const;
   void run(std::span<const float> input, std::span<float> output, Arena& arena) const noexcept;
@@ -36,8 +39,9 @@ class Plan {
 
   int64_t input_size() const;   ///< floats in a batch of inputs
   int64_t output_size() const;  ///< floats in a batch of outputs
-  int64_t arena_bytes() const;
-  /// Per step: node, kernel, shape.
+  int64_t batch() const;        ///< images in a run
+  int64_t arena_bytes() const;  ///< peak memory of a run beside the weights
+  /// What is run, in order: the nodes that the step stands for ("conv+bn+relu"), the kernel's name, the output's shape.
   struct Step {
     std::string node, kernel, shape;
     int64_t macs;

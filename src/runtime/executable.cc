@@ -1,0 +1,175 @@
+#include "runtime/executable.h"
+
+#include <algorithm>
+
+#include "reducenet/error.h"
+#include "runtime/arena.h"
+#include "runtime/kernels/rows.h"
+
+namespace reducenet {
+namespace {
+
+/// A part smaller than this is not worth handing to another thread.
+constexpr int64_t kLeastWork = 1 << 16;
+
+/// The layout in which a kernel reads input `i`: what is added to the output lies as the output.
+Layout layout_of_input(const Kernel& kernel, const Step& step, size_t i) {
+  return static_cast<int>(i) == step.epilogue.residual ? kernel.out : kernel.in;
+}
+
+}  // namespace
+
+Executable::Executable(const Graph& graph, const PlanOptions& options, const KernelFilter& allowed)
+    : options_(options), program_(lower(graph, options.batch)) {
+  if (options.threads < 1) throw Error(ErrorKind::usage, "a plan needs at least one thread");
+  for (const int input : program_.inputs) {
+    buffer(input).offset = input_size_;
+    input_size_ += element_count(buffer(input).shape);
+    if (!buffer(input).shape.empty()) batch_ = buffer(input).shape[0];
+  }
+  choose_kernels(allowed);
+  place_outputs();
+  lay_out();
+}
+
+/// Goes through the steps in order; each takes the kernel that is cheapest, the reordering of its inputs included.
+void Executable::choose_kernels(const KernelFilter& allowed) {
+  std::vector<Step> steps = std::move(program_.steps);
+  program_.steps.clear();
+  for (Step& step : steps) {
+    const auto can_lie = [&](const Port& port, Layout layout) {
+      return layout == Layout::plain || (port.shape.size() == 4 && port.shape == buffer(port.buffer).shape);
+    };
+    const auto reordering = [&](const Kernel& kernel) {
+      double cost = 0;
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        const Port& port = step.inputs[i];
+        const bool same = buffer(port.buffer).layout == layout_of_input(kernel, step, i);
+        if (!same) cost += 4.0 * static_cast<double>(element_count(port.shape));
+      }
+      return cost;
+    };
+    double least = std::numeric_limits<double>::infinity();
+    for (const Kernel* kernel : kernels()) {
+      bool fits = kernel->supports(step) && allowed(*kernel, step) && can_lie(step.output, kernel->out);
+      for (size_t i = 0; fits && i < step.inputs.size(); ++i) {
+        fits = can_lie(step.inputs[i], layout_of_input(*kernel, step, i));
+      }
+      if (!fits) continue;
+      const double cost = kernel->cost(step) + reordering(*kernel);
+      if (cost < least) {
+        least = cost;
+        step.kernel = kernel;
+      }
+    }
+    if (!step.kernel) {
+      throw Error(ErrorKind::unsupported, "node '" + step.node + "' (" + describe(step.op) + "): no kernel can run it");
+    }
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      step.inputs[i].buffer = add_reorder(step.inputs[i].buffer, layout_of_input(*step.kernel, step, i), step.node);
+    }
+    buffer(step.output.buffer).layout = step.kernel->out;
+    if (!step.kernel->run) {
+      buffer(step.output.buffer).view_of = step.inputs[0].buffer;
+      continue;
+    }
+    step.kernel->pack(step);
+    std::vector<double>().swap(step.weight);
+    program_.steps.push_back(std::move(step));
+  }
+}
+
+/// The buffer itself when it has the layout, else a copy that has it (made once).
+int Executable::add_reorder(int from, Layout to, const std::string& node) {
+  if (buffer(from).layout == to) return from;
+  const Kernel& kernel = to == Layout::blocked ? kPlainToBlocked : kBlockedToPlain;
+  for (const Step& step : program_.steps) {
+    if (step.kernel == &kernel && step.inputs[0].buffer == from) return step.output.buffer;
+  }
+  const Shape shape = buffer(from).shape;
+  program_.buffers.push_back({.name = buffer(from).name, .shape = shape, .layout = to});
+  const int made = static_cast<int>(program_.buffers.size()) - 1;
+  Step step{.node = node, .op = Identity{}, .inputs = {{from, shape}}, .output = {made, shape}, .kernel = &kernel};
+  program_.steps.push_back(std::move(step));
+  return made;
+}
+
+int Executable::root(int index) const {
+  while (buffer(index).view_of >= 0) index = buffer(index).view_of;
+  return index;
+}
+
+/// Outputs are written where the caller wants them; only what is an input, a constant or an output already is copied.
+void Executable::place_outputs() {
+  for (int& output : program_.outputs) {
+    output = add_reorder(output, Layout::plain, buffer(output).name);
+    if (buffer(root(output)).place != Buffer::Place::arena) {
+      const Shape shape = buffer(output).shape;
+      program_.buffers.push_back({.name = buffer(output).name, .shape = shape});
+      const int copy = static_cast<int>(program_.buffers.size()) - 1;
+      program_.steps.push_back({.node = buffer(output).name,
+                                .op = Identity{},
+                                .inputs = {{output, shape}},
+                                .output = {copy, shape},
+                                .kernel = &kCopy});
+      output = copy;
+    }
+    Buffer& place = buffer(root(output));
+    place.place = Buffer::Place::output;
+    place.offset = output_size_;
+    output_size_ += element_count(place.shape);
+  }
+}
+
+/// Lifetimes of what lies in the arena, then its offsets, then scratch; and into how many parts each step is divided.
+void Executable::lay_out() {
+  std::vector<Lifetime> lifetimes(program_.buffers.size());
+  for (int i = 0; i < static_cast<int>(program_.steps.size()); ++i) {
+    Step& step = program_.steps[static_cast<size_t>(i)];
+    const Buffer& made = buffer(root(step.output.buffer));
+    if (made.place == Buffer::Place::arena) {
+      lifetimes[static_cast<size_t>(root(step.output.buffer))] = {storage(made.shape, made.layout), i, i};
+    }
+    for (const Port& port : step.inputs) lifetimes[static_cast<size_t>(root(port.buffer))].last = i;
+    const int64_t work = step.macs + element_count(step.output.shape);
+    step.parts = static_cast<int>(std::clamp<int64_t>(work / kLeastWork, 1, options_.threads));
+    scratch_ = std::max(scratch_, round_up(step.scratch, kBlock));
+  }
+  const ArenaLayout layout = place(lifetimes);
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    if (program_.buffers[i].place == Buffer::Place::arena) program_.buffers[i].offset = layout.offsets[i];
+  }
+  scratch_at_ = layout.size;
+}
+
+std::unique_ptr<Plan::Arena> Executable::arena() const {
+  return std::make_unique<Plan::Arena>(arena_floats(), program_.buffers.size(), options_.threads);
+}
+
+void Executable::run(const float* input, float* output, Plan::Arena& arena) const noexcept {
+  for (size_t i = 0; i < program_.buffers.size(); ++i) {
+    const Buffer& at = program_.buffers[static_cast<size_t>(root(static_cast<int>(i)))];
+    switch (at.place) {  // kernels write no input and no constant
+      case Buffer::Place::arena:
+        arena.buffers[i] = arena.memory.data() + at.offset;
+        break;
+      case Buffer::Place::input:
+        arena.buffers[i] = const_cast<float*>(input) + at.offset;
+        break;
+      case Buffer::Place::output:
+        arena.buffers[i] = output + at.offset;
+        break;
+      case Buffer::Place::constant:
+        arena.buffers[i] = const_cast<float*>(at.constant.data());
+        break;
+    }
+  }
+  float* const scratch = arena.memory.data() + scratch_at_;
+  for (const Step& step : program_.steps) {
+    arena.threads.run(step.parts, [&](int part) noexcept {
+      step.kernel->run({step, arena.buffers.data(), scratch + part * scratch_, part, step.parts});
+    });
+  }
+}
+
+}  // namespace reducenet

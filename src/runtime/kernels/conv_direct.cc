@@ -1,0 +1,263 @@
+// y[o][i][j] = b[o] + Σ_{c,u,v} w[o][c][u][v] · x[c][i·sh − top + u·dh][j·sw − left + v·dw]
+//
+// One tile of accumulators holds up to kOutBlocks blocks of output channels × a run of pixels of one row; each x is
+// broadcast against a vector of weights. Rows that padding reaches sideways are first copied between zeros into this
+// thread's scratch; rows above and below the image are skipped.
+#include <algorithm>
+#include <array>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/kernels/conv_direct.cc"
+#include "hwy/foreach_target.h"
+#include "runtime/kernels/epilogue-inl.h"
+#include "runtime/kernels/rows.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace reducenet::HWY_NAMESPACE {
+
+/// Blocks of output channels in a tile, and the runs of pixels that there is code for: as many accumulators as the
+/// registers hold beside the weights and one broadcast (32 registers with AVX-512 and NEON, 16 otherwise).
+inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64;
+inline constexpr int64_t kOutBlocks = kVectors == 1 ? 2 : 1;
+inline constexpr auto kRuns = [] {
+  if constexpr (kVectors == 1) {
+    return std::array{14, 11, 8, 6, 4, 2, 1};
+  } else if constexpr (kVectors == 2 || (kVectors == 4 && kManyRegisters)) {
+    return std::array{6, 4, 2, 1};
+  } else {
+    return std::array{2, 1};
+  }
+}();
+
+/// Where a tile reads: taps (row of channels, u, v, channel) at x + row·channel_stride + u·row_stride + v·tap_stride.
+struct Taps {
+  int64_t channel_rows, channels;  // rows of up to `block` channels; channels in all
+  int64_t block;                   // 16, or 1 when x is plain
+  int64_t first_u, last_u, kernel_h, kernel_w;
+  int64_t channel_stride, row_stride, tap_stride, pixel_stride;
+};
+
+/// One tile: Blocks × Pixels vectors of outputs. `Stride` is taps.pixel_stride when known when compiled, 0 otherwise.
+template <size_t Blocks, size_t Pixels, int64_t Stride>
+HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w, int64_t w_block,
+                       const float* HWY_RESTRICT bias, const float* residual, float low, float high,
+                       float* HWY_RESTRICT y, int64_t y_block) {
+  constexpr size_t kVecs = Blocks * kVectors;
+  const Lanes d;
+  const int64_t pixel = Stride ? Stride : taps.pixel_stride;
+  Vector sum[kVecs][Pixels];
+  unroll<kVecs>([&](auto v) HWY_ATTR {
+    const auto b = hn::LoadU(d, bias + v * kLanes);
+    unroll<Pixels>([&](auto p) HWY_ATTR { sum[v][p] = b; });
+  });
+  for (int64_t row = 0; row < taps.channel_rows; ++row) {
+    const int64_t channels = std::min(taps.block, taps.channels - row * taps.block);
+    const float* row_w = w + row * taps.block * taps.kernel_h * taps.kernel_w * kBlock;
+    for (int64_t u = taps.first_u; u < taps.last_u; ++u) {
+      const float* at = x + row * taps.channel_stride + u * taps.row_stride;
+      const float* weights = row_w + u * taps.kernel_w * channels * kBlock;
+      for (int64_t v = 0; v < taps.kernel_w; ++v, at += taps.tap_stride) {
+        for (int64_t c = 0; c < channels; ++c, weights += kBlock) {
+          Vector weight[kVecs];
+          unroll<kVecs>([&](auto k) HWY_ATTR {
+            weight[k] = hn::Load(d, weights + (k / kVectors) * w_block + (k % kVectors) * kLanes);
+          });
+          unroll<Pixels>([&](auto p) HWY_ATTR {
+            const auto value = hn::Set(d, at[static_cast<int64_t>(p) * pixel + c]);
+            unroll<kVecs>([&](auto k) HWY_ATTR { sum[k][p] = hn::MulAdd(weight[k], value, sum[k][p]); });
+          });
+        }
+      }
+    }
+  }
+  const auto least = hn::Set(d, low), most = hn::Set(d, high);
+  unroll<kVecs>([&](auto k) HWY_ATTR {
+    const int64_t at = (k / kVectors) * y_block + (k % kVectors) * kLanes;
+    unroll<Pixels>([&](auto p) HWY_ATTR {
+      auto value = sum[k][p];
+      if (residual) value = hn::Add(value, hn::LoadU(d, residual + at + p * kBlock));
+      hn::StoreU(hn::Min(hn::Max(value, least), most), d, y + at + p * kBlock);
+    });
+  });
+}
+
+using Tile = void (*)(const Taps&, const float*, const float*, int64_t, const float*, const float*, float, float,
+                      float*, int64_t);
+
+template <size_t Blocks, int64_t Stride>
+constexpr std::array<Tile, kRuns.size()> tiles() {
+  return []<size_t... i>(std::index_sequence<i...>) {
+    return std::array<Tile, kRuns.size()>{&tile<Blocks, static_cast<size_t>(kRuns[i]), Stride>...};
+  }
+  (std::make_index_sequence<kRuns.size()>());
+}
+
+template <size_t Blocks>
+const std::array<Tile, kRuns.size()>& tiles_for(int64_t pixel_stride) {
+  static constexpr auto unit = tiles<Blocks, kBlock>(), two = tiles<Blocks, 2 * kBlock>(), any = tiles<Blocks, 0>();
+  return pixel_stride == kBlock ? unit : pixel_stride == 2 * kBlock ? two : any;
+}
+
+/// Index in kRuns of the run that covers `width` pixels with the least work; the last tile may overlap the one before.
+inline size_t best_run(int64_t width) {
+  size_t best = kRuns.size() - 1;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (size_t i = 0; i < kRuns.size(); ++i) {
+    if (kRuns[i] > width) continue;
+    const int64_t work = ceil_div(width, kRuns[i]) * (kRuns[i] + 2);  // 2: loading the weights
+    if (work < least) {
+      least = work;
+      best = i;
+    }
+  }
+  return best;
+}
+
+/// A row of pixels of x, `block` floats each: where it begins, or its copy between zeros.
+class Lines {
+ public:
+  Lines(const Call& call, const Conv2d& op, int64_t block)
+      : call_(call),
+        op_(op),
+        block_(block),
+        height_(call.x()[2]),
+        width_(call.x()[3]),
+        line_((call.y()[3] - 1) * op.stride[1] + (call.step.weight_shape[3] - 1) * op.dilation[1] + 1),
+        copied_(op.padding.left > 0 || line_ > width_) {}
+
+  int64_t channel_stride() const {
+    return copied_ ? call_.step.weight_shape[2] * line_ * block_ : height_ * width_ * block_;
+  }
+  int64_t row_stride() const { return copied_ ? line_ * block_ : op_.dilation[0] * width_ * block_; }
+
+  /// Row u = 0 of channel row 0 for output row i of image n; only rows [first_u, last_u) may be read.
+  const float* rows(int64_t n, int64_t i, int64_t first_u, int64_t last_u) const {
+    const int64_t channel_rows = ceil_div(call_.x()[1], block_), top = i * op_.stride[0] - op_.padding.top;
+    const float* image = call_.in() + n * channel_rows * height_ * width_ * block_;
+    if (!copied_) return image + top * width_ * block_;
+    const int64_t left = std::min(op_.padding.left, line_), inside = std::min(width_, line_ - left);
+    for (int64_t row = 0; row < channel_rows; ++row) {
+      for (int64_t u = first_u; u < last_u; ++u) {
+        float* line = call_.scratch + (row * call_.step.weight_shape[2] + u) * line_ * block_;
+        const float* from = image + (row * height_ + top + u * op_.dilation[0]) * width_ * block_;
+        std::fill_n(line, left * block_, 0.0f);
+        std::copy_n(from, inside * block_, line + left * block_);
+        std::fill_n(line + (left + inside) * block_, (line_ - left - inside) * block_, 0.0f);
+      }
+    }
+    return call_.scratch;
+  }
+
+ private:
+  const Call& call_;
+  const Conv2d& op_;
+  int64_t block_, height_, width_, line_;
+  bool copied_;
+};
+
+HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
+  const Step& step = call.step;
+  const Conv2d& op = std::get<Conv2d>(step.op);
+  const Shape &x = call.x(), &y = call.y(), &w = step.weight_shape;
+  const int64_t width = y[3], y_block = y[2] * width * kBlock, w_block = w[1] * w[2] * w[3] * kBlock;
+  const int64_t out_blocks = ceil_div(y[1], kBlock), per_group = ceil_div(out_blocks, op.groups);
+  const int64_t pairs = ceil_div(per_group, kOutBlocks);
+  const Lines lines(call, op, block);
+  Taps taps{
+      .channel_rows = ceil_div(w[1], block), .channels = w[1], .block = block, .kernel_h = w[2], .kernel_w = w[3]};
+  taps.channel_stride = lines.channel_stride();
+  taps.row_stride = lines.row_stride();
+  taps.tap_stride = op.dilation[1] * block;
+  taps.pixel_stride = op.stride[1] * block;
+
+  const size_t run = best_run(width);
+  const int64_t pixels = kRuns[run];
+  const Tile two = tiles_for<kOutBlocks>(taps.pixel_stride)[run], one = tiles_for<1>(taps.pixel_stride)[run];
+  const Call::Range items = call.share(y[0] * y[2] * op.groups * pairs);
+  const float* rows = nullptr;
+  for (int64_t item = items.first; item < items.last; ++item) {
+    const int64_t pair = item % pairs, group = item / pairs % op.groups, line = item / (pairs * op.groups);
+    const int64_t n = line / y[2], i = line % y[2];
+    if (item == items.first || item % (pairs * op.groups) == 0) {
+      const int64_t top = i * op.stride[0] - op.padding.top;
+      taps.first_u = std::min(w[2], ceil_div(std::max<int64_t>(-top, 0), op.dilation[0]));
+      taps.last_u = std::clamp(ceil_div(std::max<int64_t>(x[2] - top, 0), op.dilation[0]), taps.first_u, w[2]);
+      rows = lines.rows(n, i, taps.first_u, taps.last_u);
+    }
+    const int64_t in_group = pair * kOutBlocks, o = group * per_group + in_group;
+    const int64_t blocks = std::min(kOutBlocks, per_group - in_group);
+    const float* from = rows + group * (w[1] / block) * taps.channel_stride;
+    const int64_t at = ((n * out_blocks + o) * y[2] + i) * width * kBlock;
+    const float* residual = call.residual() ? call.residual() + at : nullptr;
+    float* to = call.out() + at;
+    for (int64_t j = 0; j < width; j += pixels) {
+      const int64_t first = std::min(j, width - pixels);
+      (blocks == kOutBlocks ? two : one)(taps, from + first * taps.pixel_stride, step.packed.data() + o * w_block,
+                                         w_block, step.packed_bias.data() + o * kBlock,
+                                         residual ? residual + first * kBlock : nullptr, step.epilogue.low,
+                                         step.epilogue.high, to + first * kBlock, y_block);
+    }
+    for (int64_t b = 0; b < blocks; ++b) {
+      finish_curve(step.epilogue, to + b * y_block, static_cast<size_t>(width * kBlock));
+    }
+  }
+}
+
+}  // namespace reducenet::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace reducenet {
+namespace {
+
+HWY_EXPORT(conv_direct);
+
+template <int64_t Block>
+void run(const Call& call) noexcept {
+  HWY_DYNAMIC_DISPATCH(conv_direct)(call, Block);
+}
+
+template <int64_t Block>
+bool supports(const Step& step) {
+  const auto* op = std::get_if<Conv2d>(&step.op);
+  if (!op || element_count(step.output.shape) == 0) return false;
+  const Shape& w = step.weight_shape;
+  return op->groups == 1 || (w[1] % Block == 0 && w[0] / op->groups % kBlock == 0);
+}
+
+/// Padded channels are computed as well.
+double cost(const Step& step) {
+  const double full = static_cast<double>(round_up(step.weight_shape[0], kBlock)) / step.weight_shape[0];
+  return static_cast<double>(step.macs) * full;
+}
+
+/// [O/16][rows of channels][kh][kw][channels of the row][16]
+template <int64_t Block>
+void pack(Step& step) {
+  const Conv2d& op = std::get<Conv2d>(step.op);
+  const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
+  const int64_t taps = step.weight_shape[2] * step.weight_shape[3], padded = round_up(outputs, kBlock);
+  step.packed.assign(static_cast<size_t>(padded * inputs * taps), 0.0f);
+  for (int64_t o = 0; o < outputs; ++o) {
+    for (int64_t c = 0; c < inputs; ++c) {
+      const int64_t row = c / Block, channels = std::min(Block, inputs - row * Block);
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t at = o / kBlock * inputs * taps + row * Block * taps + tap * channels + c % Block;
+        step.packed[static_cast<size_t>(at * kBlock + o % kBlock)] =
+            static_cast<float>(step.weight[static_cast<size_t>((o * inputs + c) * taps + tap)]);
+      }
+    }
+  }
+  pack_bias(step, padded);
+  const int64_t line = (step.output.shape[3] - 1) * op.stride[1] + (step.weight_shape[3] - 1) * op.dilation[1] + 1;
+  step.scratch = round_up(step.inputs[0].shape[1], Block) * step.weight_shape[2] * line;
+}
+
+}  // namespace
+
+constinit const Kernel kConvDirect{"conv-direct", Layout::blocked, Layout::blocked, supports<kBlock>,
+                                   cost,          pack<kBlock>,    run<kBlock>};
+constinit const Kernel kConvFirst{"conv-first", Layout::plain, Layout::blocked, supports<1>, cost, pack<1>, run<1>};
+
+}  // namespace reducenet
+#endif

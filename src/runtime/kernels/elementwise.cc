@@ -1,0 +1,186 @@
+// y = f(x) and y = a ∘ b, element by element: over all that is stored where shapes agree, otherwise row by row with
+// broadcasting.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/kernels/elementwise.cc"
+#include "hwy/foreach_target.h"
+#include "runtime/kernels/epilogue-inl.h"
+#include "runtime/kernels/rows.h"
+#include "runtime/kernels/strides.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace reducenet::HWY_NAMESPACE {
+
+float unary(Unary::Kind kind, float x) {
+  using Kind = Unary::Kind;
+  switch (kind) {
+    case Kind::neg:
+      return -x;
+    case Kind::abs:
+      return std::abs(x);
+    case Kind::exp:
+      return std::exp(x);
+    case Kind::log:
+      return std::log(x);
+    case Kind::sqrt:
+      return std::sqrt(x);
+    case Kind::reciprocal:
+      return 1 / x;
+    case Kind::erf:
+      return std::erf(x);
+    case Kind::floor:
+      return std::floor(x);
+    case Kind::ceil:
+      return std::ceil(x);
+    case Kind::round:
+      return std::nearbyint(x);
+    case Kind::sign:
+      return static_cast<float>((x > 0) - (x < 0));
+    case Kind::sin:
+      return std::sin(x);
+    case Kind::cos:
+      return std::cos(x);
+  }
+  return x;
+}
+
+float binary(Binary::Kind kind, float a, float b) {
+  using Kind = Binary::Kind;
+  switch (kind) {
+    case Kind::add:
+      return a + b;
+    case Kind::sub:
+      return a - b;
+    case Kind::mul:
+      return a * b;
+    case Kind::div:
+      return a / b;
+    case Kind::pow:
+      return std::pow(a, b);
+    case Kind::min:
+      return std::min(a, b);
+    case Kind::max:
+      return std::max(a, b);
+  }
+  return a;
+}
+
+/// `count` elements of x, from `first`, through the step's op and epilogue.
+void map(const Call& call, Layout layout) {
+  const Call::Range part = call.share(storage(call.y(), layout));
+  const size_t count = static_cast<size_t>(part.last - part.first);
+  const float* x = call.in() + part.first;
+  float* y = call.out() + part.first;
+  if (const auto* op = std::get_if<Unary>(&call.step.op)) {
+    for (size_t i = 0; i < count; ++i) y[i] = unary(op->kind, x[i]);
+  } else {
+    std::copy_n(x, count, y);
+  }
+  finish(call.step.epilogue, y, nullptr, count);
+}
+
+/// y[i] = a[i·a_step] ∘ b[i·b_step]
+void combine(const Op& op, const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t count, float* y) {
+  if (std::holds_alternative<PRelu>(op)) {
+    for (int64_t i = 0; i < count; ++i) y[i] = a[i * a_step] < 0 ? b[i * b_step] * a[i * a_step] : a[i * a_step];
+    return;
+  }
+  const Binary::Kind kind = std::get<Binary>(op).kind;
+  int64_t i = 0;
+  if (a_step == 1 && b_step == 1 && (kind == Binary::Kind::add || kind == Binary::Kind::mul)) {
+    const Lanes d;
+    for (; i + static_cast<int64_t>(kLanes) <= count; i += kLanes) {
+      const auto left = hn::LoadU(d, a + i), right = hn::LoadU(d, b + i);
+      hn::StoreU(kind == Binary::Kind::add ? hn::Add(left, right) : hn::Mul(left, right), d, y + i);
+    }
+  }
+  for (; i < count; ++i) y[i] = binary(kind, a[i * a_step], b[i * b_step]);
+}
+
+void binary_blocked(const Call& call) {
+  const Call::Range part = call.share(storage(call.y(), Layout::blocked));
+  float* y = call.out() + part.first;
+  combine(call.step.op, call.in(0) + part.first, 1, call.in(1) + part.first, 1, part.last - part.first, y);
+  finish(call.step.epilogue, y, nullptr, static_cast<size_t>(part.last - part.first));
+}
+
+/// table: steps of a and b along the last axis, then where each row of a and b begins.
+void broadcast(const Call& call) {
+  const std::vector<int64_t>& table = call.step.table;
+  const int64_t columns = call.y().empty() ? 1 : call.y().back();
+  const Call::Range rows = call.share(static_cast<int64_t>(table.size()) / 2 - 1);
+  for (int64_t row = rows.first; row < rows.last; ++row) {
+    const int64_t* from = table.data() + 2 + 2 * row;
+    float* y = call.out() + row * columns;
+    combine(call.step.op, call.in(0) + from[0], table[0], call.in(1) + from[1], table[1], columns, y);
+    finish(call.step.epilogue, y, nullptr, static_cast<size_t>(columns));
+  }
+}
+
+}  // namespace reducenet::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace reducenet {
+namespace {
+
+HWY_EXPORT(map);
+HWY_EXPORT(binary_blocked);
+HWY_EXPORT(broadcast);
+
+double cost(const Step& step) {
+  return static_cast<double>(element_count(step.output.shape));
+}
+void pack(Step&) {}
+
+bool supports_map(const Step& step) {
+  return std::holds_alternative<Unary>(step.op) || std::holds_alternative<Activation>(step.op) ||
+         std::holds_alternative<Fade>(step.op);
+}
+template <Layout layout>
+void run_map(const Call& call) noexcept {
+  HWY_DYNAMIC_DISPATCH(map)(call, layout);
+}
+
+bool supports_broadcast(const Step& step) {
+  return std::holds_alternative<Binary>(step.op) || std::holds_alternative<PRelu>(step.op);
+}
+bool supports_blocked(const Step& step) {
+  return supports_broadcast(step) && step.inputs[0].shape == step.inputs[1].shape;
+}
+void run_blocked(const Call& call) noexcept {
+  HWY_DYNAMIC_DISPATCH(binary_blocked)(call);
+}
+
+void pack_broadcast(Step& step) {
+  Shape rows = step.output.shape;
+  auto a = broadcast_strides(step.inputs[0].shape, rows), b = broadcast_strides(step.inputs[1].shape, rows);
+  step.table = {0, 0};
+  if (!rows.empty()) {
+    step.table = {a.back(), b.back()};
+    rows.pop_back();
+    a.pop_back();
+    b.pop_back();
+  }
+  for_each_index<2>(rows, {a, b}, [&](const std::array<int64_t, 2>& from) {
+    step.table.insert(step.table.end(), from.begin(), from.end());
+  });
+}
+void run_broadcast(const Call& call) noexcept {
+  HWY_DYNAMIC_DISPATCH(broadcast)(call);
+}
+
+constexpr Layout kPlain = Layout::plain, kBlocked = Layout::blocked;
+
+}  // namespace
+
+constinit const Kernel kMap{"map", kPlain, kPlain, supports_map, cost, pack, run_map<kPlain>};
+constinit const Kernel kMapBlocked{"map-blocked", kBlocked, kBlocked, supports_map, cost, pack, run_map<kBlocked>};
+constinit const Kernel kBinaryBlocked{"binary-blocked", kBlocked, kBlocked, supports_blocked, cost, pack, run_blocked};
+constinit const Kernel kBroadcast{"broadcast", kPlain, kPlain, supports_broadcast, cost, pack_broadcast, run_broadcast};
+
+}  // namespace reducenet
+#endif

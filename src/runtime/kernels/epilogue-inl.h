@@ -1,0 +1,108 @@
+// Included once a SIMD target (see hwy/foreach_target.h).
+#if defined(REDUCENET_EPILOGUE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REDUCENET_EPILOGUE_INL_H_
+#undef REDUCENET_EPILOGUE_INL_H_
+#else
+#define REDUCENET_EPILOGUE_INL_H_
+#endif
+
+#include <cmath>
+#include <utility>
+
+#include "fades/fades.h"
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/highway.h"
+#include "runtime/step.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace reducenet::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Up to a block of channels; kVectors of them make a block.
+using Lanes = hn::CappedTag<float, kBlock>;
+using Vector = hn::Vec<Lanes>;
+inline constexpr size_t kLanes = hn::MaxLanes(Lanes());
+inline constexpr size_t kVectors = kBlock / kLanes;
+
+/// f(0), …, f(N − 1) with constant arguments, so that arrays of vectors stay in registers.
+template <size_t N, class F>
+HWY_INLINE void unroll(F f) {
+  [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR {
+    (f(std::integral_constant<size_t, i>()), ...);
+  }
+  (std::make_index_sequence<N>());
+}
+
+/// row[i] ← f(row[i]) for vectors, the rest padded with zeros.
+template <class F>
+HWY_INLINE void transform(float* row, size_t count, F f) {
+  const Lanes d;
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(f(d, hn::LoadU(d, row + i)), d, row + i);
+  if (i == count) return;
+  HWY_ALIGN float rest[kLanes] = {};
+  std::copy(row + i, row + count, rest);
+  hn::Store(f(d, hn::Load(d, rest)), d, rest);
+  std::copy(rest, rest + (count - i), row + i);
+}
+
+/// row[i] ← A(row[i])
+inline HWY_ATTR void activate(const Activation& activation, float* row, size_t count) {
+  using Kind = Activation::Kind;
+  const Lanes d;
+  const auto a = hn::Set(d, static_cast<float>(activation.alpha)), b = hn::Set(d, static_cast<float>(activation.beta));
+  const auto one = hn::Set(d, 1.0f), zero = hn::Zero(d);
+  const auto sigmoid = [&](Vector v) HWY_ATTR {  // hn::Exp holds up to 88; beyond, the quotient is 0 in float
+    const auto limit = hn::Set(d, 88.0f);
+    const auto value = hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(v), limit))));
+    return hn::IfThenZeroElse(hn::Lt(v, hn::Neg(limit)), value);
+  };
+  const auto unit = [&](Vector v) HWY_ATTR { return hn::Max(zero, hn::Min(one, v)); };
+  switch (activation.kind) {
+    case Kind::leaky_relu:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return hn::IfThenElse(v < zero, v * a, v); });
+    case Kind::sigmoid:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return sigmoid(v); });
+    case Kind::silu:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return v * sigmoid(v); });
+    case Kind::hard_sigmoid:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return unit(hn::MulAdd(a, v, b)); });
+    case Kind::hard_swish:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR {
+        return v * unit(hn::MulAdd(hn::Set(d, 1.0f / 6), v, hn::Set(d, 0.5f)));
+      });
+    default:
+      for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(apply(activation, row[i]));
+  }
+}
+
+/// What remains to be done with a row of outputs after the clamp.
+inline HWY_ATTR void finish_curve(const Epilogue& epilogue, float* row, size_t count) {
+  if (!epilogue.curve) return;
+  if (const auto* activation = std::get_if<Activation>(&*epilogue.curve)) return activate(*activation, row, count);
+  const Fade& fade = std::get<Fade>(*epilogue.curve);
+  const FadeKind& kind = find_fade(fade.kind);
+  for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(kind.evaluate(fade, row[i]));
+}
+
+/// row ← curve(min(max(row + residual, low), high))
+inline HWY_ATTR void finish(const Epilogue& epilogue, float* row, const float* residual, size_t count) {
+  if (residual) {
+    const Lanes d;
+    size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, row + i) + hn::LoadU(d, residual + i), d, row + i);
+    for (; i < count; ++i) row[i] += residual[i];
+  }
+  if (epilogue.has_activation()) {
+    transform(row, count, [&](auto d, auto v) HWY_ATTR {
+      return hn::Min(hn::Max(v, hn::Set(d, epilogue.low)), hn::Set(d, epilogue.high));
+    });
+  }
+  finish_curve(epilogue, row, count);
+}
+
+}  // namespace reducenet::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,69 @@
+// y[i] = x[from[i]], or a constant: transposition and padding, by a table made beforehand.
+#include <algorithm>
+
+#include "runtime/kernels/rows.h"
+#include "runtime/kernels/strides.h"
+
+namespace reducenet {
+namespace {
+
+constexpr int64_t kOutside = -1;
+
+bool supports(const Step& step) {
+  return std::holds_alternative<Transpose>(step.op) || std::holds_alternative<Pad>(step.op);
+}
+double cost(const Step& step) {
+  return 4.0 * static_cast<double>(element_count(step.output.shape));
+}
+
+/// Position in x of position `at` − begin on an axis of y.
+int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
+  if (at >= 0 && at < size) return at;
+  switch (mode) {
+    case Pad::Mode::constant:
+      return kOutside;
+    case Pad::Mode::edge:
+      return std::clamp<int64_t>(at, 0, size - 1);
+    case Pad::Mode::reflect:
+      return at < 0 ? -at : 2 * (size - 1) - at;
+  }
+  return kOutside;
+}
+
+void pack(Step& step) {
+  const Shape &x = step.inputs[0].shape, &y = step.output.shape;
+  const std::vector<int64_t> dense = dense_strides(x);
+  step.table.clear();
+  if (const auto* transpose = std::get_if<Transpose>(&step.op)) {
+    std::vector<int64_t> strides;
+    for (const int64_t axis : transpose->perm) strides.push_back(dense[static_cast<size_t>(axis)]);
+    for_each_index<1>(y, {strides}, [&](const std::array<int64_t, 1>& from) { step.table.push_back(from[0]); });
+    return;
+  }
+  const Pad& pad = std::get<Pad>(step.op);
+  for (int64_t at = 0, count = element_count(y); at < count; ++at) {
+    int64_t rest = at, from = 0;
+    for (size_t axis = y.size(); axis-- > 0 && from != kOutside;) {
+      const int64_t position = source(pad.mode, rest % y[axis] - pad.begin[axis], x[axis]);
+      from = position == kOutside ? kOutside : from + position * dense[axis];
+      rest /= y[axis];
+    }
+    step.table.push_back(from);
+  }
+}
+
+void run(const Call& call) noexcept {
+  const auto* pad = std::get_if<Pad>(&call.step.op);
+  const float value = pad ? static_cast<float>(pad->value) : 0;
+  const Call::Range part = call.share(static_cast<int64_t>(call.step.table.size()));
+  for (int64_t i = part.first; i < part.last; ++i) {
+    const int64_t from = call.step.table[static_cast<size_t>(i)];
+    call.out()[i] = from == kOutside ? value : call.in()[from];
+  }
+}
+
+}  // namespace
+
+constinit const Kernel kGather{"gather", Layout::plain, Layout::plain, supports, cost, pack, run};
+
+}  // namespace reducenet

@@ -1,0 +1,26 @@
+#include "runtime/kernels/rows.h"
+
+namespace reducenet {
+namespace {
+
+constexpr const Kernel* kTable[] = {
+    &kView,      &kPlainToBlocked, &kBlockedToPlain, &kCopy,           // the same elements elsewhere
+    &kConvFirst, &kConvDirect,     &kDepthwise,      &kConvPlain,      // convolutions
+    &kAffine,    &kAffineBlocked,  &kMatMul,         &kConvTranspose,  // matrix products and the rest with weights
+    &kMap,       &kMapBlocked,     &kBinaryBlocked,  &kBroadcast,      // element by element
+    &kPool,      &kPoolBlocked,    &kSoftmax,                          // over windows and axes
+    &kConcat,    &kConcatBlocked,  &kGather,                           // moving elements
+};
+
+}  // namespace
+
+std::span<const Kernel* const> kernels() {
+  return kTable;
+}
+
+void pack_bias(Step& step, int64_t channels) {
+  step.packed_bias.assign(static_cast<size_t>(channels), 0.0f);
+  for (size_t c = 0; c < step.bias.size(); ++c) step.packed_bias[c] = static_cast<float>(step.bias[c]);
+}
+
+}  // namespace reducenet

@@ -1,0 +1,424 @@
+#include "runtime/lower.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "fades/fades.h"
+#include "reducenet/error.h"
+
+namespace reducenet {
+namespace {
+
+[[noreturn]] void refuse(const Node& node, const std::string& why) {
+  throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + describe(node.op) + "): " + why);
+}
+
+/// What a node does at inference: settled fades and LeakyReLUs in disguise become what they are.
+Op at_inference(const Node& node) {
+  if (const auto* fade = std::get_if<Fade>(&node.op)) {
+    if (fade->lambda == 0) return find_fade(fade->kind).settle(*fade);
+    if (fade->kind == "activation" && fade->activation.kind == Activation::Kind::relu) {
+      return Activation{Activation::Kind::leaky_relu, 1 - fade->lambda};  // λ·relu(x) + (1−λ)·x
+    }
+  }
+  if (const auto* dropout = std::get_if<Dropout>(&node.op)) {
+    if (dropout->training) refuse(node, "drops at random: export the model in evaluation mode");
+    return Identity{};
+  }
+  if (const auto* activation = std::get_if<Activation>(&node.op)) {
+    if (activation->kind == Activation::Kind::identity) return Identity{};
+  }
+  return node.op;
+}
+
+/// Removes nodes that hand their input on.
+void remove_identities(Graph& graph) {
+  std::vector<ValueId> source(graph.values.size());
+  for (size_t i = 0; i < source.size(); ++i) source[i] = ValueId{static_cast<int32_t>(i)};
+  const auto resolve = [&](ValueId& id) {
+    if (id) id = source[static_cast<size_t>(id.index)];
+  };
+  std::vector<Node> kept;
+  for (Node& node : graph.nodes) {
+    node.op = at_inference(node);
+    for (ValueId& id : node.inputs) resolve(id);
+    if (std::holds_alternative<Identity>(node.op)) {
+      source[static_cast<size_t>(node.outputs[0].index)] = node.inputs[0];
+    } else {
+      kept.push_back(std::move(node));
+    }
+  }
+  for (ValueId& id : graph.outputs) resolve(id);
+  graph.nodes = std::move(kept);
+}
+
+/// y[c] = scale[c]·x[c] + shift[c]
+struct ScaleShift {
+  std::vector<double> scale, shift;
+};
+
+/// [N,C,…] as [N,C,L,1].
+Shape as_planes(const Shape& shape) {
+  if (shape.size() == 4) return shape;
+  return {shape[0], shape[1], std::accumulate(shape.begin() + 2, shape.end(), int64_t{1}, std::multiplies<>()), 1};
+}
+
+class Lowering {
+ public:
+  explicit Lowering(const Graph& graph) : graph_(graph), uses_(graph), buffer_of_(graph.values.size(), -1) {}
+
+  Program operator()() {
+    for (const ValueId id : graph_.inputs) {
+      const int buffer = make_buffer(id);
+      program_.buffers[static_cast<size_t>(buffer)].place = Buffer::Place::input;
+      program_.inputs.push_back(buffer);
+    }
+    for (const Node& node : graph_.nodes) lower(node);
+    for (const ValueId id : graph_.outputs) program_.outputs.push_back(read(id).buffer);
+    return std::move(program_);
+  }
+
+ private:
+  const Shape& shape_of(ValueId id) const {
+    const Value& value = graph_[id];
+    const auto open = [](int64_t d) { return d < 0; };
+    if (!value.shape || std::any_of(value.shape->begin(), value.shape->end(), open)) {
+      throw Error(ErrorKind::unsupported, "value '" + value.name + "' has a shape known only at run time");
+    }
+    return *value.shape;
+  }
+
+  int make_buffer(ValueId id) {
+    const Value& value = graph_[id];
+    if (!is_float(value.dtype)) {
+      throw Error(ErrorKind::unsupported,
+                  "value '" + value.name + "' is " + std::string(to_string(value.dtype)) + ", not a float");
+    }
+    Buffer buffer{.name = value.name, .shape = shape_of(id)};
+    if (value.constant) {
+      const std::vector<float> floats = value.constant->to_floats();
+      buffer.constant.assign(floats.begin(), floats.end());
+      buffer.place = Buffer::Place::constant;
+    }
+    program_.buffers.push_back(std::move(buffer));
+    return buffer_of_[static_cast<size_t>(id.index)] = static_cast<int>(program_.buffers.size()) - 1;
+  }
+
+  Port read(ValueId id) {
+    const int made = buffer_of_[static_cast<size_t>(id.index)];
+    return {made < 0 ? make_buffer(id) : made, shape_of(id)};
+  }
+
+  /// The step that made a value which nothing else reads: its store can take on more.
+  Step* fusable(ValueId id) {
+    if (!uses_.has_single_use(id)) return nullptr;
+    const int buffer = buffer_of_[static_cast<size_t>(id.index)];
+    const auto made = std::find_if(program_.steps.begin(), program_.steps.end(),
+                                   [&](const Step& step) { return step.output.buffer == buffer; });
+    return made == program_.steps.end() ? nullptr : &*made;
+  }
+  static bool has_weights(const Step* step) { return step && !step->weight.empty(); }
+
+  /// The step's output becomes the node's.
+  void retarget(Step& step, const Node& node) {
+    step.node += "+" + node.name;
+    step.output = {make_buffer(node.outputs[0]), step.output.shape};
+  }
+
+  Step& append(const Node& node) {
+    Step step{.node = node.name, .op = node.op, .output = {make_buffer(node.outputs[0]), shape_of(node.outputs[0])}};
+    step.macs = count_macs(graph_, node);
+    program_.steps.push_back(std::move(step));
+    return program_.steps.back();
+  }
+
+  void lower(const Node& node) {
+    for (size_t i = 1; i < node.outputs.size(); ++i) {
+      const ValueId extra = node.outputs[i];
+      if (extra && (!uses_.consumers_of(extra).empty() || uses_.is_output[static_cast<size_t>(extra.index)])) {
+        refuse(node, "only its first output can be computed");
+      }
+    }
+    try {
+      std::visit([&](const auto& op) { lower(op, node); }, node.op);
+    } catch (const Error& error) {
+      if (std::string_view(error.what()).starts_with("node '")) throw;
+      throw Error(error.kind(), "node '" + node.name + "' (" + describe(node.op) + "): " + error.what());
+    }
+  }
+
+  void lower(const Opaque&, const Node& node) { refuse(node, "this op is not one that ReduceNet can execute"); }
+  void lower(const Identity&, const Node&) {}  // removed before
+  void lower(const Dropout&, const Node&) {}   // removed before
+
+  const Tensor& weights(const Node& node, size_t i) const {
+    const Tensor* tensor = graph_.constant(node.inputs[i]);
+    if (!tensor) refuse(node, "input " + std::to_string(i) + " must be a constant");
+    return *tensor;
+  }
+
+  template <class Convolution>
+  void lower_convolution(const Node& node) {
+    const Port x = read(node.inputs[0]);
+    if (x.shape.size() != 4) refuse(node, "its input must have 4 dimensions");
+    Step& step = append(node);
+    step.inputs = {x};
+    step.weight = weights(node, 1).to_doubles();
+    step.weight_shape = weights(node, 1).shape();
+    if (node.inputs.size() > 2 && node.inputs[2]) step.bias = weights(node, 2).to_doubles();
+  }
+  void lower(const Conv2d&, const Node& node) { lower_convolution<Conv2d>(node); }
+  void lower(const ConvTranspose2d&, const Node& node) { lower_convolution<ConvTranspose2d>(node); }
+
+  void lower(const BatchNorm& op, const Node& node) {
+    const auto gamma = weights(node, 1).to_doubles(), beta = weights(node, 2).to_doubles();
+    const auto mean = weights(node, 3).to_doubles(), variance = weights(node, 4).to_doubles();
+    ScaleShift map{gamma, beta};
+    for (size_t c = 0; c < gamma.size(); ++c) {
+      map.scale[c] /= std::sqrt(variance[c] + op.epsilon);
+      map.shift[c] -= mean[c] * map.scale[c];
+    }
+    scale_shift(map, node, node.inputs[0]);
+  }
+
+  /// Into the weights of the step before:  s·(w∗x + b) + t = (s·w)∗x + (s·b + t); otherwise as a depthwise 1×1.
+  void scale_shift(const ScaleShift& map, const Node& node, ValueId x) {
+    Step* before = fusable(x);
+    const size_t channels = map.scale.size();
+    const bool rows_are_channels = before && (std::holds_alternative<Conv2d>(before->op) || shape_of(x).size() == 2);
+    if (has_weights(before) && before->epilogue.empty() && rows_are_channels) {
+      const size_t row = before->weight.size() / channels;
+      for (size_t i = 0; i < before->weight.size(); ++i) before->weight[i] *= map.scale[i / row];
+      before->bias.resize(channels);
+      for (size_t c = 0; c < channels; ++c) before->bias[c] = map.scale[c] * before->bias[c] + map.shift[c];
+      return retarget(*before, node);
+    }
+    const Port from = read(x);
+    Step& step = append(node);
+    step.op = Conv2d{.groups = static_cast<int64_t>(channels)};
+    step.inputs = {{from.buffer, as_planes(from.shape)}};
+    step.output.shape = as_planes(step.output.shape);
+    step.weight = map.scale;
+    step.weight_shape = {static_cast<int64_t>(channels), 1, 1, 1};
+    step.bias = map.shift;
+  }
+
+  /// x ∘ constant (or constant ∘ x) that differs by channel only.
+  std::optional<ScaleShift> as_scale_shift(const Binary& op, const Node& node) const {
+    const bool reversed = graph_.constant(node.inputs[0]) != nullptr;
+    const Tensor* constant = graph_.constant(node.inputs[reversed ? 0 : 1]);
+    if (!constant || graph_.constant(node.inputs[reversed ? 1 : 0])) return std::nullopt;
+    const Shape& x = shape_of(node.inputs[reversed ? 1 : 0]);
+    if (x != shape_of(node.outputs[0]) || x.size() < 2 || constant->shape().size() > x.size()) return std::nullopt;
+    Shape padded(x.size() - constant->shape().size(), 1);
+    padded.insert(padded.end(), constant->shape().begin(), constant->shape().end());
+    for (size_t axis = 0; axis < padded.size(); ++axis) {
+      if (padded[axis] != 1 && axis != 1) return std::nullopt;
+    }
+    std::vector<double> value = constant->to_doubles();
+    if (padded[1] == 1) value.assign(static_cast<size_t>(x[1]), value[0]);
+    const std::vector<double> ones(value.size(), 1), zeros(value.size(), 0);
+    const auto each = [&](auto f) {
+      std::transform(value.begin(), value.end(), value.begin(), f);
+      return value;
+    };
+    switch (op.kind) {
+      case Binary::Kind::add:
+        return ScaleShift{ones, value};
+      case Binary::Kind::sub:
+        if (reversed) return ScaleShift{std::vector<double>(value.size(), -1), value};
+        return ScaleShift{ones, each(std::negate<>())};
+      case Binary::Kind::mul:
+        return ScaleShift{value, zeros};
+      case Binary::Kind::div:
+        if (reversed) return std::nullopt;
+        return ScaleShift{each([](double v) { return 1 / v; }), zeros};
+      default:
+        return std::nullopt;
+    }
+  }
+
+  void lower(const Binary& op, const Node& node) {
+    if (const auto map = as_scale_shift(op, node)) {
+      return scale_shift(*map, node, node.inputs[graph_.constant(node.inputs[0]) ? 1 : 0]);
+    }
+    const Port a = read(node.inputs[0]), b = read(node.inputs[1]);
+    if (op.kind == Binary::Kind::add && a.shape == b.shape && fuse_residual(node)) return;
+    append(node).inputs = {a, b};
+  }
+
+  /// conv(x) + r: the later of two candidates takes the other as its residual, and runs where the sum stood.
+  bool fuse_residual(const Node& node) {
+    Step* candidates[] = {fusable(node.inputs[0]), fusable(node.inputs[1])};
+    for (Step*& step : candidates) {
+      if (!has_weights(step) || !step->epilogue.empty()) step = nullptr;
+    }
+    const size_t chosen = candidates[1] > candidates[0] ? 1 : 0;
+    if (!candidates[chosen]) return false;
+    const Port other = read(node.inputs[1 - chosen]);
+    const auto at = program_.steps.begin() + (candidates[chosen] - program_.steps.data());
+    std::rotate(at, at + 1, program_.steps.end());
+    Step& step = program_.steps.back();
+    step.inputs.push_back({other.buffer, step.output.shape});
+    step.epilogue.residual = static_cast<int>(step.inputs.size()) - 1;
+    retarget(step, node);
+    return true;
+  }
+
+  void lower(const Activation& op, const Node& node) {
+    using Kind = Activation::Kind;
+    const float infinity = std::numeric_limits<float>::infinity();
+    Epilogue epilogue;
+    if (op.kind == Kind::relu || op.kind == Kind::relu6) {
+      epilogue.low = 0;
+      epilogue.high = op.kind == Kind::relu ? infinity : 6;
+    } else if (op.kind == Kind::clip) {
+      epilogue.low = static_cast<float>(op.alpha);
+      epilogue.high = static_cast<float>(op.beta);
+    } else {
+      epilogue.curve = op;
+    }
+    activate(epilogue, node);
+  }
+  void lower(const Fade& op, const Node& node) { activate({.curve = op}, node); }
+
+  void activate(Epilogue epilogue, const Node& node) {
+    Step* before = fusable(node.inputs[0]);
+    const bool takes = has_weights(before) || (before && std::holds_alternative<Binary>(before->op));
+    if (takes && !before->epilogue.has_activation()) {
+      epilogue.residual = before->epilogue.residual;
+      before->epilogue = epilogue;
+      return retarget(*before, node);
+    }
+    const Port x = read(node.inputs[0]);
+    Step& step = append(node);
+    step.inputs = {x};
+    step.epilogue = epilogue;
+  }
+
+  /// Weights [out][in] against the rows of x, if b is a constant matrix; c must be one value per column.
+  bool lower_affine(const Node& node, const Gemm& op) {
+    const Tensor* b = graph_.constant(node.inputs[1]);
+    const bool has_bias = node.inputs.size() > 2 && node.inputs[2];
+    const Tensor* c = has_bias ? graph_.constant(node.inputs[2]) : nullptr;
+    const Shape y = shape_of(node.outputs[0]);
+    if (!b || b->shape().size() != 2 || op.trans_a || y.empty() || shape_of(node.inputs[0]).size() < 2) return false;
+    if (has_bias && (!c || (c->size() != 1 && (c->size() != y.back() || c->shape().back() != y.back())))) return false;
+    const int64_t in = b->shape()[op.trans_b ? 1 : 0], out = b->shape()[op.trans_b ? 0 : 1];
+    const std::vector<double> stored = b->to_doubles();
+    std::vector<double> weight(stored.size());
+    for (int64_t o = 0; o < out; ++o) {
+      for (int64_t i = 0; i < in; ++i) {
+        weight[static_cast<size_t>(o * in + i)] =
+            op.alpha * stored[static_cast<size_t>(op.trans_b ? o * in + i : i * out + o)];
+      }
+    }
+    const Port x = flattened_source(node.inputs[0]);
+    Step& step = append(node);
+    step.op = Gemm{.trans_b = true};
+    step.inputs = {x};
+    step.output.shape = {element_count(y) / std::max<int64_t>(out, 1), out};
+    step.weight = std::move(weight);
+    step.weight_shape = {out, in};
+    if (c) {
+      step.bias.assign(static_cast<size_t>(out), 0);
+      const std::vector<double> bias = c->to_doubles();
+      for (size_t o = 0; o < step.bias.size(); ++o) step.bias[o] = op.beta * bias[bias.size() == 1 ? 0 : o];
+    }
+    return true;
+  }
+
+  /// What a Flatten of [N,C,H,W] to [N,C·H·W] reads, so that no flattened copy is made; x itself otherwise, as rows.
+  Port flattened_source(ValueId x) {
+    Step* before = fusable(x);
+    if (before && (std::holds_alternative<Flatten>(before->op) || std::holds_alternative<Reshape>(before->op))) {
+      const Port source = before->inputs[0];
+      if (source.shape.size() == 4 && shape_of(x).size() == 2 && source.shape[0] == shape_of(x)[0]) {
+        program_.steps.erase(program_.steps.begin() + (before - program_.steps.data()));
+        return source;
+      }
+    }
+    Port port = read(x);
+    const int64_t columns = port.shape.back();
+    port.shape = {element_count(port.shape) / std::max<int64_t>(columns, 1), columns};
+    return port;
+  }
+
+  void lower(const Gemm& op, const Node& node) {
+    if (!lower_affine(node, op)) lower_plainly(node);
+  }
+  void lower(const MatMul&, const Node& node) {
+    if (!lower_affine(node, Gemm{})) lower_plainly(node);
+  }
+
+  void lower(const GlobalAveragePool&, const Node& node) {
+    Port x = read(node.inputs[0]);
+    if (x.shape.size() < 3) refuse(node, "its input must have at least 3 dimensions");
+    x.shape = as_planes(x.shape);
+    Step& step = append(node);
+    step.op = AveragePool{.kernel = {x.shape[2], x.shape[3]}};
+    step.inputs = {x};
+    step.output.shape = {x.shape[0], x.shape[1], 1, 1};
+  }
+  void lower(const AveragePool&, const Node& node) { lower_pool(node); }
+  void lower(const MaxPool&, const Node& node) { lower_pool(node); }
+  void lower_pool(const Node& node) {
+    if (shape_of(node.inputs[0]).size() != 4) refuse(node, "its input must have 4 dimensions");
+    lower_plainly(node);
+  }
+
+  void lower(const Reshape&, const Node& node) { lower_view(node); }
+  void lower(const Flatten&, const Node& node) { lower_view(node); }
+  void lower_view(const Node& node) {
+    const Port x = read(node.inputs[0]);
+    append(node).inputs = {x};
+  }
+
+  void lower(const Unary&, const Node& node) { lower_plainly(node); }
+  void lower(const PRelu&, const Node& node) { lower_plainly(node); }
+  void lower(const Transpose&, const Node& node) { lower_plainly(node); }
+  void lower(const Pad&, const Node& node) { lower_plainly(node); }
+  void lower(const Concat&, const Node& node) { lower_plainly(node); }
+  void lower(const Softmax&, const Node& node) { lower_plainly(node); }
+
+  void lower_plainly(const Node& node) {
+    std::vector<Port> inputs;
+    for (const ValueId id : node.inputs) {
+      if (id) inputs.push_back(read(id));
+    }
+    append(node).inputs = std::move(inputs);
+  }
+
+  const Graph& graph_;
+  Uses uses_;
+  std::vector<int> buffer_of_;  // by value index; −1: not made yet
+  Program program_;
+};
+
+}  // namespace
+
+Program lower(Graph graph, int64_t batch) {
+  check(graph);
+  for (const ValueId id : graph.inputs) {
+    Value& input = graph[id];
+    if (!input.shape || input.shape->empty()) continue;
+    if (input.shape->front() < 0) input.shape->front() = batch;
+    if (input.shape->front() != batch && batch != 1) {
+      throw Error(ErrorKind::usage, "input '" + input.name + "' has a fixed batch of " +
+                                        std::to_string(input.shape->front()) + ", asked for was " +
+                                        std::to_string(batch));
+    }
+  }
+  for (const Node& node : graph.nodes) {
+    for (const ValueId id : node.outputs) {
+      if (id && !std::holds_alternative<Opaque>(node.op)) graph[id].shape.reset();
+    }
+  }
+  infer_shapes(graph);
+  remove_identities(graph);
+  remove_dead(graph);
+  return Lowering(graph)();
+}
+
+}  // namespace reducenet

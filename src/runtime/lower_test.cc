@@ -1,0 +1,110 @@
+#include "runtime/lower.h"
+
+#include <gtest/gtest.h>
+
+#include "reducenet/error.h"
+#include "runtime/test_graphs.h"
+
+namespace reducenet {
+namespace {
+
+std::vector<std::string> names(const Program& program) {
+  std::vector<std::string> result;
+  for (const Step& step : program.steps) result.push_back(step.node);
+  return result;
+}
+
+constexpr Conv2d kSame{.padding = {1, 1, 1, 1}};
+const Activation kRelu{};
+
+TEST(Lower, FusesWhatFollowsAConvolution) {
+  GraphBuilder b("block");
+  const ValueId x = b.activation("stem.act", b.conv("stem", b.input("x", {-1, 3, 8, 8}), 4, {3, 3}, kSame), kRelu);
+  ValueId y = b.batch_norm("bn", b.conv("conv", x, 4, {3, 3}, kSame));
+  y = b.activation("act", b.add("sum", y, x), kRelu);
+  b.output(y);
+  const Program program = lower(std::move(b).finish(), 2);
+  EXPECT_EQ(names(program), (std::vector<std::string>{"stem+stem.act", "conv+bn+sum+act"}));
+  EXPECT_EQ(program.steps[1].epilogue.residual, 1);
+  EXPECT_EQ(program.steps[1].epilogue.low, 0);
+  EXPECT_EQ(program.steps[1].output.shape, (Shape{2, 4, 8, 8}));
+}
+
+TEST(Lower, AResidualThatIsMadeLaterDelaysTheConvolution) {
+  GraphBuilder b("late");
+  const ValueId x = b.input("x", {1, 4, 8, 8});
+  const ValueId early = b.conv("early", x, 4, {1, 1}, {});
+  const ValueId late = b.activation("late", b.conv("other", x, 4, {1, 1}, {}), kRelu);
+  b.output(b.add("sum", early, late));
+  EXPECT_EQ(names(lower(std::move(b).finish(), 1)), (std::vector<std::string>{"other+late", "early+sum"}));
+}
+
+TEST(Lower, WhatIsReadTwiceStaysApart) {
+  GraphBuilder b("shared");
+  const ValueId y = b.conv("conv", b.input("x", {1, 4, 8, 8}), 4, {3, 3}, kSame);
+  b.output(b.activation("act", y, kRelu));
+  b.output(y);
+  EXPECT_EQ(names(lower(std::move(b).finish(), 1)), (std::vector<std::string>{"conv", "act"}));
+}
+
+TEST(Lower, TheActivationStopsTheFusion) {
+  GraphBuilder b("preactivation");
+  const ValueId x = b.input("x", {1, 4, 8, 8});
+  b.output(b.batch_norm("bn", b.activation("act", b.conv("conv", x, 4, {3, 3}, kSame), kRelu)));
+  const Program program = lower(std::move(b).finish(), 1);
+  EXPECT_EQ(names(program), (std::vector<std::string>{"conv+act", "bn"}));
+  EXPECT_EQ(std::get<Conv2d>(program.steps[1].op).groups, 4);
+}
+
+TEST(Lower, RemovesWhatDoesNothing) {
+  GraphBuilder b("idle");
+  ValueId y = b.node("drop", Dropout{}, {b.input("x", {1, 4})});
+  y = b.node("same", Identity{}, {b.gemm("fc", y, 3)});
+  b.output(b.node("settled", Fade{"activation", kRelu, 0}, {y}));
+  const Program program = lower(std::move(b).finish(), 1);
+  EXPECT_EQ(names(program), (std::vector<std::string>{"fc"}));
+  EXPECT_EQ(program.outputs[0], program.steps[0].output.buffer);
+}
+
+TEST(Lower, FlattenedImagesGoStraightIntoTheProduct) {
+  GraphBuilder b("head");
+  b.output(b.gemm("fc", b.node("flat", Flatten{}, {b.input("x", {1, 4, 2, 2})}), 3));
+  const Program program = lower(std::move(b).finish(), 1);
+  EXPECT_EQ(names(program), (std::vector<std::string>{"fc"}));
+  EXPECT_EQ(program.steps[0].inputs[0].shape, (Shape{1, 4, 2, 2}));
+}
+
+/// The message of the Error that lowering throws.
+std::string refusal(GraphBuilder b, ErrorKind kind, int64_t batch = 1) {
+  try {
+    lower(std::move(b).finish(), batch);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind);
+    return error.what();
+  }
+  return "lowered";
+}
+
+TEST(Lower, NamesTheNodeThatItCannotLower) {
+  GraphBuilder opaque("opaque");
+  opaque.output(opaque.node("strange", Opaque{"", "NonMaxSuppression", "", 0}, {opaque.input("x", {1, 3})}));
+  EXPECT_NE(refusal(std::move(opaque), ErrorKind::unsupported).find("'strange'"), std::string::npos);
+
+  GraphBuilder random("random");
+  random.output(random.node("noisy", Dropout{0.5, true}, {random.input("x", {1, 3})}));
+  EXPECT_NE(refusal(std::move(random), ErrorKind::unsupported).find("'noisy'"), std::string::npos);
+
+  GraphBuilder learned("learned");
+  const ValueId x = learned.input("x", {1, 3, 4, 4});
+  learned.output(learned.node("hyper", Conv2d{}, {x, learned.input("w", {2, 3, 1, 1})}));
+  EXPECT_NE(refusal(std::move(learned), ErrorKind::unsupported).find("'hyper'"), std::string::npos);
+}
+
+TEST(Lower, RefusesAnotherBatchThanTheFixedOne) {
+  GraphBuilder b("fixed");
+  b.output(b.gemm("fc", b.input("x", {2, 4}), 3));
+  EXPECT_NE(refusal(std::move(b), ErrorKind::usage, 3).find("'x'"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace reducenet

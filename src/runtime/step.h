@@ -1,0 +1,141 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reducenet/op.h"
+
+// What a plan is made of: buffers, steps that fill them, and the kernels that run the steps.
+
+namespace reducenet {
+
+/// Channels in a block, the innermost dimension of Layout::blocked.
+inline constexpr int64_t kBlock = 16;
+
+/// How a tensor lies in memory: `plain` row-major; `blocked` [N][⌈C/16⌉][H][W][16], where what stands behind the last
+/// channel is unspecified and never enters another channel.
+enum class Layout { plain, blocked };
+
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+inline int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+/// Floats that a tensor takes in memory.
+inline int64_t storage(const Shape& shape, Layout layout) {
+  if (layout == Layout::plain) return element_count(shape);
+  return shape[0] * round_up(shape[1], kBlock) * shape[2] * shape[3];
+}
+
+/// Allocates on cache lines, so that no vector straddles two.
+template <class T>
+struct CacheAligned {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  CacheAligned() = default;
+  template <class U>
+  explicit CacheAligned(const CacheAligned<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, size_t) noexcept { ::operator delete(p, kAlignment); }
+  friend bool operator==(const CacheAligned&, const CacheAligned&) { return true; }
+};
+using Floats = std::vector<float, CacheAligned<float>>;
+
+/// A tensor in memory during a run.
+struct Buffer {
+  enum class Place { arena, input, output, constant };
+
+  std::string name;
+  Shape shape;
+  Layout layout = Layout::plain;
+  Place place = Place::arena;
+  int view_of = -1;    ///< another buffer that has the same memory
+  int64_t offset = 0;  ///< in floats: from the start of the arena, of the inputs or of the outputs
+  Floats constant;
+};
+
+/// A buffer as a step sees it: the same elements, perhaps under another shape (then the buffer is plain).
+struct Port {
+  int buffer = -1;
+  Shape shape;
+};
+
+/// What a kernel does to y before it stores it:  y ← curve(min(max(y + residual, low), high)).
+struct Epilogue {
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
+  std::optional<Op> curve;  ///< Activation or Fade
+  int residual = -1;        ///< index in the step's inputs
+  bool empty() const { return residual < 0 && !has_activation(); }
+  bool has_activation() const {
+    return curve || low != -std::numeric_limits<float>::infinity() || high != std::numeric_limits<float>::infinity();
+  }
+};
+
+struct Kernel;
+
+/// One operation of a plan. Weights stand here until a kernel has packed them.
+struct Step {
+  std::string node;
+  Op op;
+  std::vector<Port> inputs;
+  Port output;
+  Epilogue epilogue;
+  int64_t macs = 0;
+
+  std::vector<double> weight, bias;  ///< bias: one per output channel, or empty
+  Shape weight_shape;
+
+  const Kernel* kernel = nullptr;
+  Floats packed, packed_bias;
+  std::vector<int64_t> table;  ///< offsets that a kernel computes beforehand
+  int64_t scratch = 0;         ///< floats that each thread needs during the step
+  int parts = 1;               ///< into how many the step is divided
+};
+
+/// What a kernel is called with.
+struct Call {
+  const Step& step;
+  float* const* buffers;  ///< by buffer index
+  float* scratch;         ///< this part's own
+  int part, parts;
+
+  const float* in(size_t i = 0) const { return buffers[step.inputs[i].buffer]; }
+  float* out() const { return buffers[step.output.buffer]; }
+  /// What is added before the activation, laid out as the output; nullptr: nothing.
+  const float* residual() const {
+    return step.epilogue.residual < 0 ? nullptr : in(static_cast<size_t>(step.epilogue.residual));
+  }
+  const Shape& x(size_t i = 0) const { return step.inputs[i].shape; }
+  const Shape& y() const { return step.output.shape; }
+  /// This part's share of `items`, half open.
+  struct Range {
+    int64_t first, last;
+  };
+  Range share(int64_t items) const { return {items * part / parts, items * (part + 1) / parts}; }
+};
+
+/// A row of the table of kernels. A kernel reads all inputs in layout `in` and writes layout `out`.
+struct Kernel {
+  std::string_view name;
+  Layout in, out;
+  bool (*supports)(const Step&);
+  /// Predicted time, in the time of one multiply–add of a well filled convolution.
+  double (*cost)(const Step&);
+  /// Weights → packed; also sets scratch and table.
+  void (*pack)(Step&);
+  /// Computes a part of the output; parts write disjoint memory. nullptr: the output is the input's memory.
+  void (*run)(const Call&) noexcept;
+};
+
+/// The one table.
+std::span<const Kernel* const> kernels();
+
+}  // namespace reducenet
