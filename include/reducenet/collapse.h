@@ -42,12 +42,18 @@ class Patch {
 
 using Outcome = std::variant<NoMatch, Refused, Patch>;
 
+/// What rules may do beyond making a network smaller.
+struct Freedom {
+  bool enlarge = false;  ///< merge convolutions even where multiply-accumulates rise
+  bool dense = false;    ///< turn convolutions before a matrix into a part of that matrix
+};
+
 /// What a rule sees. It cannot mutate anything.
 struct Site {
   const Graph& graph;
   const Uses& uses;
   NodeId node;
-  bool enlarge = false;  ///< merges may raise the number of multiply-accumulates
+  Freedom may;
 };
 
 /// A rewrite rule. `formula` is its algebra in one line; `example` builds the i-th random instance in which it must

@@ -28,16 +28,13 @@ class CropSize {
     }
   }
 
-  /// At most the true size; some size when that is unknown.
-  Size2 fit(const Shape& true_shape) const {
-    Size2 size = needed_;
+  /// Cuts an image down; never beyond its own size.
+  void fit(Shape& image) const {
     for (size_t i = 0; i < 2; ++i) {
-      const int64_t whole = true_shape[i + 2];
-      if (whole < 0) continue;
-      size[i] += ((whole - size[i]) % period_[i] + period_[i]) % period_[i];
-      size[i] = std::min(size[i], whole);
+      int64_t& size = image[i + 2];
+      const int64_t rest = ((size - needed_[i]) % period_[i] + period_[i]) % period_[i];
+      size = std::min(size, needed_[i] + rest);
     }
-    return size;
   }
 
  private:
@@ -77,6 +74,12 @@ struct Trial {
   bool batched;  ///< all samples in one run
 };
 
+/// Equal but for samples and channels: may be cropped together.
+bool same_plane(const Shape& a, const Shape& b) {
+  return a.size() == b.size() && a.size() >= 2 && std::equal(a.begin() + 2, a.end(), b.begin() + 2);
+}
+
+/// `before` has every shape known.
 Trial prepare(const Graph& before, const Graph& after, const Region& region) {
   Trial trial{cut_out(before, region.before, region.inputs, region.output),
               cut_out(after, region.after, region.inputs, region.output),
@@ -90,19 +93,31 @@ Trial prepare(const Graph& before, const Graph& after, const Region& region) {
     }
   }
   for (const std::string& name : region.inputs) {
-    Shape shape = before[before.find_value(name)].shape.value();
-    if (trial.batched && shape.size() == 4) {
-      const Size2 size = crop.fit(shape);
-      shape = {4, shape[1], size[0], size[1]};
-    } else if (trial.batched && !shape.empty()) {
-      shape[0] = 4;
-    }
-    for (size_t i = 0; i < shape.size(); ++i) {
-      if (shape[i] < 0) shape[i] = i == 0 ? 1 : 8;
-    }
-    trial.shapes.push_back(std::move(shape));
+    trial.shapes.push_back(before[before.find_value(name)].shape.value());
+    for (int64_t& dim : trial.shapes.back()) dim = dim < 0 ? 8 : dim;  // behind an op of unknown shape
+    trial.batched &= same_plane(trial.shapes.back(), trial.shapes[0]);
+  }
+  for (Shape& shape : trial.shapes) {
+    if (!trial.batched) continue;
+    shape[0] = 4;
+    if (shape.size() == 4) crop.fit(shape);
   }
   return trial;
+}
+
+/// The graph with open sizes fixed: 1 sample, 32 rows or columns.
+Graph with_sizes(Graph graph) {
+  for (const ValueId id : graph.inputs) {
+    auto& shape = graph[id].shape;
+    for (size_t i = 0; shape && i < shape->size(); ++i) {
+      if ((*shape)[i] < 0) (*shape)[i] = i == 0 ? 1 : 32;
+    }
+  }
+  for (const Node& node : graph.nodes) {
+    if (!std::holds_alternative<Opaque>(node.op)) graph[node.outputs[0]].shape.reset();
+  }
+  infer_shapes(graph);
+  return graph;
 }
 
 /// Inputs a, b, 0 and a + b, one after the other.
@@ -202,7 +217,8 @@ RegionCheck check(const Graph& before, const Graph& after, const Region& region,
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
   std::mt19937_64 random(collapsed.regions.size());
   std::vector<RegionCheck> checks;
-  for (const Region& region : collapsed.regions) checks.push_back(check(before, collapsed.graph, region, random));
+  const Graph sized = with_sizes(before);
+  for (const Region& region : collapsed.regions) checks.push_back(check(sized, collapsed.graph, region, random));
   return checks;
 }
 

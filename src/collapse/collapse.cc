@@ -48,11 +48,11 @@ Graph settle(const Graph& graph) {
 
 Collapsed collapse(const Graph& graph, const CollapseOptions& options) {
   Driver driver(settle(graph), rules(), options);
-  driver.run(false);
-  if (options.target == Target::conv) driver.run(true);
+  driver.run({.dense = options.target == Target::plan});
+  if (options.target == Target::conv) driver.run({.enlarge = true});
   Collapsed result = std::move(driver).finish();
   if (options.target == Target::conv && options.stop_after < 0) require_one_conv(result);
-  if (options.target == Target::single) result.graph = to_single(result.graph);
+  if (options.target == Target::single) result.graph = to_single(result.graph, graph);
   result.regions = find_regions(graph, result.graph);
   return result;
 }

@@ -49,5 +49,47 @@ TEST(Collapse, EveryModuleBecomesOneConvolution) {
   EXPECT_EQ(certificate.regions.size(), 10u);
 }
 
+TEST(Collapse, PaddedInputMakesTheBackboneOneConvolution) {
+  for (const char* head : {"pool", "flatten"}) {
+    ArchOptions options{
+        .modules = 2, .widths = {4, 6, 8}, .branches = {"1x1", "identity-bn"}, .height = 16, .width = 12};
+    options.head = head;
+    options.padding = "input";
+    const Graph graph = in_double(trained("article", options));
+    const Collapsed result = collapse(graph, {.target = Target::conv});
+    EXPECT_EQ(count<Conv2d>(result.graph), 1) << print(result.graph);
+    EXPECT_LE(result.graph.nodes.size(), 4u) << print(result.graph);
+    EXPECT_LT(relative_error(graph, result.graph, 3), 1e-9);
+  }
+}
+
+TEST(Collapse, PaddingInsideTheBackboneIsRefusedByName) {
+  const Graph graph = trained("article", {.modules = 1, .widths = {4, 6}});
+  try {
+    collapse(graph, {.target = Target::conv});
+    FAIL() << "collapsed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("zero padding inside the chain at node 'stage1.module1.conv2'"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Collapse, LinearNetworksBecomeOneAffineMap) {
+  for (const char* head : {"pool", "flatten"}) {
+    ArchOptions options{.modules = 2, .widths = {4, 6, 8}, .branches = {"1x1"}, .height = 16, .width = 12};
+    options.head = head;
+    const Graph graph = in_double(trained("article", options));
+    const Collapsed result = collapse(graph, {.target = Target::single});
+    EXPECT_EQ(result.graph.nodes.size(), 2u) << print(result.graph);
+    EXPECT_EQ(count<Gemm>(result.graph), 1);
+    EXPECT_LT(relative_error(graph, result.graph, 4), 1e-9);
+    const Certificate certificate = verify(graph, result, {.samples = 1});
+    EXPECT_TRUE(certificate.verified) << certificate.why;
+    EXPECT_EQ(certificate.regions.size(), 1u);
+  }
+}
+
 }  // namespace
 }  // namespace reducenet

@@ -52,8 +52,8 @@ Driver::Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& 
   for (const Node& node : graph_.nodes) node_names_.insert(node.name);
 }
 
-void Driver::run(bool enlarge) {
-  enlarge_ = enlarge;
+void Driver::run(Freedom freedom) {
+  freedom_ = freedom;
   bool fired = true;
   while (fired) {  // a last sweep over every node finds what no neighbour announced
     fired = false;
@@ -72,7 +72,7 @@ bool Driver::visit(NodeId id) {
   for (const Rule& rule : rules_) {
     if (options_.stop_after >= 0 && static_cast<int64_t>(steps_.size()) >= options_.stop_after) return false;
     const std::string name = graph_[id].name;
-    Outcome outcome = rule.apply({graph_, uses_, id, enlarge_});
+    Outcome outcome = rule.apply({graph_, uses_, id, freedom_});
     if (auto* refused = std::get_if<Refused>(&outcome)) {
       refused_[id.index].push_back({name, std::string(rule.name), std::move(refused->why)});
     }
@@ -171,7 +171,7 @@ std::optional<std::string> Driver::objection(const Patch& patch, const std::vect
       return "the merged constant '" + value.name + "' would not be finite in " + std::string(to_string(value.dtype));
     }
   }
-  if (options_.cost && !enlarge_) {
+  if (options_.cost && !freedom_.enlarge) {
     Graph made;  // what the cost function needs to see of the patch
     made.values = graph_.values;
     made.values.insert(made.values.end(), patch.values_.begin(), patch.values_.end());

@@ -15,7 +15,7 @@ class Driver {
   Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& options);
 
   /// Throws Error(check_failed) naming rule and node when a patch changes a shape or does not lower the measure.
-  void run(bool enlarge);
+  void run(Freedom freedom);
   /// The graph in order, its constants rounded to the dtypes of the model; steps and refusals. Regions stay empty.
   Collapsed finish() &&;
 
@@ -38,7 +38,7 @@ class Driver {
   std::span<const Rule> rules_;
   const CollapseOptions& options_;
   Uses uses_;
-  bool enlarge_ = false;
+  Freedom freedom_;
   std::vector<bool> alive_, queued_;  // by node index
   std::deque<NodeId> queue_;
   std::unordered_set<std::string> value_names_, node_names_;

@@ -72,6 +72,32 @@ std::vector<std::string> names(const Graph& graph, const std::vector<NodeId>& no
   return result;
 }
 
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// The smallest region that makes `output`. A value that bears the same name in both graphs, but from which the
+/// original does not make `output` (it has the name of a removed twin), is no cut.
+Region find_region(const Index& old, const Index& made, const std::string& output) {
+  std::unordered_set<std::string> twins;
+  while (true) {
+    const auto is_shared = [&](const std::string& v) { return old.value(v) && !twins.contains(v); };
+    const Cut after = walk_back(made, made.value(output), is_shared);
+    const Cut before =
+        walk_back(old, old.value(output), [&](const std::string& v) { return contains(after.inputs, v); });
+    const size_t known = twins.size();
+    for (const std::string& input : after.inputs) {
+      if (!contains(before.inputs, input) && made.uses.producer_of(made.value(input))) twins.insert(input);
+    }
+    if (twins.size() > known) continue;
+    Region region{names(old.graph, before.nodes), names(made.graph, after.nodes), after.inputs, output};
+    for (const std::string& input : before.inputs) {
+      if (!contains(after.inputs, input)) region.inputs.push_back(input);
+    }
+    return region;
+  }
+}
+
 }  // namespace
 
 std::vector<Region> find_regions(const Graph& before, const Graph& after) {
@@ -82,14 +108,7 @@ std::vector<Region> find_regions(const Graph& before, const Graph& after) {
     if (!output || is_kept(old, after, node)) continue;
     const std::string& name = after[output].name;
     if (!old.value(name)) continue;  // inside a region
-    const Cut new_cut = walk_back(made, output, [&](const std::string& v) { return static_cast<bool>(old.value(v)); });
-    const std::unordered_set<std::string> stop(new_cut.inputs.begin(), new_cut.inputs.end());
-    const Cut old_cut = walk_back(old, old.value(name), [&](const std::string& v) { return stop.contains(v); });
-    Region region{names(before, old_cut.nodes), names(after, new_cut.nodes), new_cut.inputs, name};
-    for (const std::string& input : old_cut.inputs) {
-      if (!stop.contains(input)) region.inputs.push_back(input);
-    }
-    regions.push_back(std::move(region));
+    regions.push_back(find_region(old, made, name));
   }
   return regions;
 }

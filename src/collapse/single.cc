@@ -64,7 +64,7 @@ std::vector<double> jacobian(const Graph& graph, int64_t outputs) {
 
 }  // namespace
 
-Graph to_single(const Graph& graph) {
+Graph to_single(const Graph& graph, const Graph& original) {
   require_linear(graph);
   const Value &input = graph[graph.inputs[0]], &output = graph[graph.outputs[0]];
   const Shape& signature = *input.shape;
@@ -82,13 +82,13 @@ Graph to_single(const Graph& graph) {
 
   Graph single{.name = graph.name, .metadata = graph.metadata, .opset = graph.opset};
   const auto made = [&](const std::string& stem, Op op, std::vector<ValueId> from) {
-    const std::string name = single.unique_name(stem);
+    const std::string name = original.unique_name(stem);
     const ValueId id = single.add_value({.name = name, .dtype = output.dtype});
     single.nodes.push_back({.name = name, .op = std::move(op), .inputs = std::move(from), .outputs = {id}});
     return id;
   };
   const auto constant = [&](const std::string& stem, Tensor tensor) {
-    const std::string name = single.unique_name(stem);
+    const std::string name = original.unique_name(stem);
     Value value{.name = name, .dtype = tensor.dtype(), .shape = tensor.shape()};
     value.constant = std::move(tensor);
     return single.add_value(std::move(value));

@@ -91,14 +91,7 @@ Outcome after_transposed(const Site& site) {
 
 Graph after_transposed_example(uint64_t seed, bool must_fire) {
   Example e(seed);
-  const ValueId x = e.image();
-  ConvTranspose2d op{.stride = {e.integer(1, 2), e.integer(1, 2)}, .padding = {e.integer(0, 1), 0, 0, e.integer(0, 1)}};
-  op.groups = e.channels(x) % 2 == 0 && e.chance(0.5) ? 2 : 1;
-  op.dilation = {e.integer(1, 2), 1};
-  std::vector<ValueId> inputs{x,
-                              e.constant(e.normal({e.channels(x), e.integer(1, 3), e.integer(2, 3), e.integer(2, 3)}))};
-  if (e.chance(0.5)) inputs.push_back(e.constant(e.normal({e.shape(inputs[1])[1] * op.groups})));
-  const ValueId y = e.node(op, inputs);
+  const ValueId y = e.conv_transpose(e.image());
   e.output(e.chance(0.5) ? e.batch_norm(y) : e.scale(y));
   if (!must_fire) e.output(y);
   return std::move(e).finish();

@@ -55,6 +55,15 @@ ValueId Example::conv(ValueId x, const ConvChoice& choice) {
   return node(op, std::move(inputs));
 }
 
+ValueId Example::conv_transpose(ValueId x) {
+  ConvTranspose2d op{.stride = {integer(1, 2), integer(1, 2)}, .padding = {integer(0, 1), 0, 0, integer(0, 1)}};
+  op.groups = channels(x) % 2 == 0 && chance(0.5) ? 2 : 1;
+  op.dilation = {integer(1, 2), 1};
+  std::vector<ValueId> inputs{x, constant(normal({channels(x), integer(1, 3), integer(2, 3), integer(2, 3)}))};
+  if (chance(0.5)) inputs.push_back(constant(normal({shape(inputs[1])[1] * op.groups})));
+  return node(op, std::move(inputs));
+}
+
 ValueId Example::batch_norm(ValueId x, bool shift) {
   const Shape each{channels(x)};
   std::vector<double> var(static_cast<size_t>(each[0]));

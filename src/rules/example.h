@@ -31,6 +31,7 @@ class Example {
   /// A graph input of 2 samples with 2 to 6 features.
   ValueId vector();
   ValueId conv(ValueId x, const ConvChoice& choice = {});
+  ValueId conv_transpose(ValueId x);
   ValueId batch_norm(ValueId x, bool shift = true);
   /// Mul, Add, Sub or Div by a constant, on either side; Neg.
   ValueId scale(ValueId x);

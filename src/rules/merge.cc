@@ -134,7 +134,7 @@ Outcome merge_chain(const Site& site, Accepts accepts_first, Accepts accepts_sec
   if (const auto why = border_obstacle(site.graph, *first, second->geometry, site.node)) return Refused{*why};
   const int64_t before = work_of(site.graph, *first) + work_of(site.graph, *second);
   const int64_t after = geometry.weights() * positions(site.graph, second->result);
-  if (!site.enlarge && after > before) return Refused{too_costly(site, before, after)};
+  if (!site.may.enlarge && after > before) return Refused{too_costly(site, before, after)};
 
   Patch patch(site.graph);
   const bool named_after_second = second->is_conv() || second->is_gemm() || !(first->is_conv() || first->is_gemm());
@@ -170,7 +170,7 @@ Outcome merge_terms(const Site& site, bool residual) {
           }
           if (is_vector_map_without_gemm(*into, rank)) continue;
           const int64_t before = a.work + b.work, after = into->weights() * positions(site.graph, result);
-          if (!site.enlarge && after > before) {
+          if (!site.may.enlarge && after > before) {
             why = too_costly(site, before, after);
             continue;
           }

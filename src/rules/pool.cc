@@ -56,7 +56,7 @@ Outcome flatten_linear(const Site& site) {
   if (!flatten || !is_flatten(site.graph, site.graph[flatten])) return NoMatch{};
   const ValueId features = site.graph[flatten].inputs[0];
   const auto map = view_of_producer(site, features);
-  if (!map || map->kind == View::Kind::pad) return NoMatch{};
+  if (!map || map->kind == View::Kind::pad || !(site.may.dense || is_pointwise(*map))) return NoMatch{};
   const ImageSize in = image_size(site.graph, map->source), out = image_size(site.graph, features);
   if (!in[0] || !in[1]) return NoMatch{};
   if (const auto why = other_readers(site, features)) return Refused{*why};
