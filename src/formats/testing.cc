@@ -1,6 +1,46 @@
 #include "formats/testing.h"
 
+#include <map>
+
 namespace reducenet {
+namespace {
+
+std::vector<std::string> names(const Graph& graph, const std::vector<ValueId>& ids) {
+  std::vector<std::string> list;
+  for (const ValueId id : ids) list.push_back(id ? graph[id].name : "");
+  return list;
+}
+
+}  // namespace
+
+void expect_equal(const Graph& a, const Graph& b) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.opset, b.opset);
+  EXPECT_EQ(a.metadata, b.metadata);
+  EXPECT_EQ(names(a, a.inputs), names(b, b.inputs));
+  EXPECT_EQ(names(a, a.outputs), names(b, b.outputs));
+  std::map<std::string, const Value*> values;
+  for (const Value& value : b.values) values[value.name] = &value;
+  EXPECT_EQ(a.values.size(), b.values.size());
+  for (const Value& x : a.values) {
+    const auto found = values.find(x.name);
+    ASSERT_NE(found, values.end()) << x.name;
+    const Value& y = *found->second;
+    EXPECT_EQ(x.dtype, y.dtype) << x.name;
+    EXPECT_EQ(x.shape, y.shape) << x.name;
+    EXPECT_EQ(x.dim_names, y.dim_names) << x.name;
+    EXPECT_TRUE(x.constant == y.constant) << x.name;
+  }
+  ASSERT_EQ(a.nodes.size(), b.nodes.size());
+  for (size_t i = 0; i < a.nodes.size(); ++i) {
+    const Node &x = a.nodes[i], &y = b.nodes[i];
+    EXPECT_EQ(x.name, y.name);
+    EXPECT_TRUE(x.op == y.op) << x.name << ": " << describe(x.op) << " against " << describe(y.op);
+    EXPECT_EQ(names(a, x.inputs), names(b, y.inputs)) << x.name;
+    EXPECT_EQ(names(a, x.outputs), names(b, y.outputs)) << x.name;
+    EXPECT_EQ(x.doc, y.doc) << x.name;
+  }
+}
 
 Graph graph_of_every_op() {
   using Kind = Activation::Kind;

@@ -213,9 +213,19 @@ class Sink : public google::protobuf::io::CopyingOutputStream {
   AtomicFile& file_;
 };
 
+using Constants = std::vector<std::pair<int, Tensor>>;
+
+/// Gives their data to the initialisers that do not refer to another file.
+void fill_inline(const Constants& constants, onnx::GraphProto& graph) {
+  for (const auto& [index, tensor] : constants) {
+    auto& proto = *graph.mutable_initializer(index);
+    if (proto.data_location() == onnx::TensorProto::EXTERNAL) continue;
+    proto.set_raw_data(tensor.bytes().data(), tensor.bytes().size());
+  }
+}
+
 /// Writes larger constants to the file beside the model and has the initialisers refer to it.
-void write_external(const std::vector<std::pair<int, Tensor>>& constants, onnx::GraphProto& graph,
-                    const std::filesystem::path& path) {
+void write_external(const Constants& constants, onnx::GraphProto& graph, const std::filesystem::path& path) {
   AtomicFile file(path);
   int64_t offset = 0;
   for (const auto& [index, tensor] : constants) {
@@ -242,6 +252,16 @@ void write_external(const std::vector<std::pair<int, Tensor>>& constants, onnx::
 
 }  // namespace
 
+std::string to_onnx(const Graph& graph) {
+  check(graph);
+  Exporter exporter(graph);
+  onnx::ModelProto model = exporter.run();
+  fill_inline(exporter.constants(), *model.mutable_graph());
+  std::string bytes;
+  if (!model.SerializeToString(&bytes)) throw Error(ErrorKind::unsupported, "the model is over 2 GiB");
+  return bytes;
+}
+
 void save_onnx(const Graph& graph, const std::filesystem::path& path, int64_t largest_inline) {
   naming(path.string(), [&] {
     check(graph);
@@ -254,16 +274,12 @@ void save_onnx(const Graph& graph, const std::filesystem::path& path, int64_t la
       data += ".data";
       write_external(exporter.constants(), *model.mutable_graph(), data);
     }
-    for (const auto& [index, tensor] : exporter.constants()) {
-      auto& proto = *model.mutable_graph()->mutable_initializer(index);
-      if (proto.data_location() == onnx::TensorProto::EXTERNAL) continue;
-      proto.set_raw_data(tensor.bytes().data(), tensor.bytes().size());
-    }
+    fill_inline(exporter.constants(), *model.mutable_graph());
     AtomicFile file(path);
     Sink sink(file);
     {
       google::protobuf::io::CopyingOutputStreamAdaptor stream(&sink, 1 << 20);
-      if (!model.SerializeToZeroCopyStream(&stream)) throw Error(ErrorKind::unsupported, "the model is over 2 GB");
+      if (!model.SerializeToZeroCopyStream(&stream)) throw Error(ErrorKind::unsupported, "the model is over 2 GiB");
     }
     file.commit();
   });

@@ -80,8 +80,8 @@ class Importer {
       if (node.op_type() != "Constant") tensors_.make_inline(node);
     }
     for (auto& training : *model_.mutable_training_info()) {
-      tensors_.make_inline(*training.mutable_initialization());
-      tensors_.make_inline(*training.mutable_algorithm());
+      if (training.has_initialization()) tensors_.make_inline(*training.mutable_initialization());
+      if (training.has_algorithm()) tensors_.make_inline(*training.mutable_algorithm());
     }
     for (auto& function : *model_.mutable_functions()) {
       for (auto& node : *function.mutable_node()) tensors_.make_inline(node);
@@ -286,7 +286,7 @@ class Importer {
     Op op = row->read(reader);
     if (std::string why = reader.refusal(); !why.empty()) return why;
     node.op = std::move(op);
-    for (size_t i = reader.inputs().size(); i < inputs.size(); ++i) folded_.push_back(inputs[i]);
+    for (size_t i = reader.inputs().size(); i < inputs.size(); ++i) read_.push_back(inputs[i]);
     node.inputs = reader.inputs();
     node.outputs.resize(1);
     return "";
@@ -323,13 +323,15 @@ class Importer {
     op.payload = proto.SerializeAsString();
   }
 
-  /// Recognises sequences that are one activation; removes what became part of an op.
+  /// Recognises sequences that are one activation; removes the constants that became part of an op.
   void simplify() {
     std::vector<bool> dead_nodes(graph_.nodes.size()), dead_values(graph_.values.size());
+    for (const Node& node : graph_.nodes) {
+      for (const ValueId id : node.inputs) read_.push_back(id);
+    }
     for (const NodeId id : recognise_activations(graph_)) {
       dead_nodes[static_cast<size_t>(id.index)] = true;
       for (const ValueId made : graph_[id].outputs) dead_values[static_cast<size_t>(made.index)] = true;
-      for (const ValueId read : graph_[id].inputs) folded_.push_back(read);
     }
     std::vector<Node> nodes;
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -337,7 +339,7 @@ class Importer {
     }
     graph_.nodes = std::move(nodes);
     const Uses uses(graph_);
-    for (const ValueId id : folded_) {
+    for (const ValueId id : read_) {
       const auto i = static_cast<size_t>(id.index);
       if (id && graph_[id].constant && uses.consumers[i].empty() && !uses.is_output[i]) dead_values[i] = true;
     }
@@ -374,7 +376,7 @@ class Importer {
   std::unordered_map<std::string, ValueId> ids_;
   std::unordered_map<std::string, onnx::NodeProto*> protos_;  // by node name; nullptr for what was no node
   std::vector<std::string> declared_;                         // values with a value_info
-  std::vector<ValueId> folded_;                               // constants that became part of an op
+  std::vector<ValueId> read_;                                 // by any node, before simplify()
 };
 
 }  // namespace

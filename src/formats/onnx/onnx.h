@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 
 #include "reducenet/graph.h"
 
@@ -21,6 +22,9 @@ Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& 
 inline constexpr int64_t kLargestInline = (int64_t{1} << 31) - (int64_t{64} << 20);
 /// Writes atomically, for the graph's operator set. Throws Error(unsupported) naming the node that it cannot express.
 void save_onnx(const Graph& graph, const std::filesystem::path& path, int64_t largest_inline = kLargestInline);
+
+/// The model as bytes, all weights inside; Error(unsupported) when that is over 2 GiB.
+std::string to_onnx(const Graph& graph);
 
 /// The metadata key of what a Graph has no place for.
 inline constexpr const char* kRemainderKey = "onnx.model";

@@ -87,6 +87,7 @@ void write(const Gemm& op, NodeWriter& w) {
 template <class O>
 Op read_kind(NodeReader& r) {
   O op;
+  if (std::is_same_v<O, Binary> && !r.has(1)) r.refuse("one input");
   while (name_of(Op(op)) != r.type()) op.kind = static_cast<O::Kind>(static_cast<int>(op.kind) + 1);
   return op;
 }
@@ -224,15 +225,19 @@ bool is_last_axis(int64_t axis, const std::optional<Shape>& shape) {
 
 Op read_softmax(NodeReader& r) {
   const bool joint = r.opset() < 13;
-  const int64_t axis = r.integer("axis", joint ? 1 : -1);
-  if (joint && !is_last_axis(axis, r.shape(0))) r.refuse("it normalises several axes together");
+  int64_t axis = r.integer("axis", joint ? 1 : -1);
+  if (joint && !is_last_axis(axis, r.shape(0))) {
+    r.refuse("it normalises several axes together");
+  } else if (joint && axis < 0) {
+    axis += static_cast<int64_t>(r.shape(0)->size());
+  }
   return Softmax{axis, r.type() == "LogSoftmax"};
 }
 
 void write(const Softmax& op, NodeWriter& w) {
   if (w.opset() < 13 && !is_last_axis(op.axis, w.shape(0))) w.refuse("an inner axis needs operator set 13");
-  const bool count_from_front = w.opset() < 11 && op.axis < 0;
-  const int64_t rank = count_from_front ? static_cast<int64_t>(w.shape(0)->size()) : 0;
+  const bool from_end = w.opset() < 13 && op.axis < 0;
+  const int64_t rank = from_end ? static_cast<int64_t>(w.shape(0)->size()) : 0;
   set(w.emit(op.log ? "LogSoftmax" : "Softmax"), "axis", op.axis + rank);
 }
 
@@ -286,8 +291,8 @@ constexpr OnnxOp kTable[] = {
     {"Mul", 7, 2, 2, true, read_kind<Binary>, write_plain},
     {"Div", 7, 2, 2, true, read_kind<Binary>, write_plain},
     {"Pow", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Min", 8, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Max", 8, 2, 2, true, read_kind<Binary>, write_plain},
+    {"Min", 8, 1, 2, true, read_kind<Binary>, write_plain},
+    {"Max", 8, 1, 2, true, read_kind<Binary>, write_plain},
     {"Neg", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Abs", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Exp", 6, 1, 1, true, read_kind<Unary>, write_plain},

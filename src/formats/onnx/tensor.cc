@@ -63,7 +63,7 @@ MappedFile map_below(const std::filesystem::path& folder, const std::string& loc
     path /= part;
     if (std::filesystem::is_symlink(std::filesystem::symlink_status(path))) refuse("is reached by a link");
   }
-  return map_file(path);
+  return naming("external data", [&] { return map_file(path); });
 }
 
 /// Typed elements, narrowed from how protobuf carries them to how they are stored.
