@@ -26,10 +26,9 @@ struct ImageSet {
 enum class Split { train, test };
 
 struct LoadImagesOptions {
-  std::optional<int64_t> height,
-      width;                  ///< both or neither: resize to this; default: all must have the first one's size
-  int64_t channels = 0;       ///< 1 or 3; 0: as the files are, all like the first
-  bool skip_corrupt = false;  ///< otherwise the first corrupt file is an error that names it
+  std::optional<int64_t> height, width;  ///< resize to this (both or neither); default: all must be like the first
+  int64_t channels = 0;                  ///< 1 or 3; 0: as the files are, all like the first
+  bool skip_corrupt = false;             ///< otherwise the first corrupt file is an error that names it
   int threads = 2;
   std::filesystem::path cache;  ///< folder for decoded copies, keyed by path, size and time; empty: none
   std::function<void(int64_t done, int64_t total)> progress;  ///< images of a folder, on the calling thread

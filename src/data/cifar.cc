@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <array>
 #include <map>
-#include <set>
 #include <sstream>
 
 #include "data/readers.h"

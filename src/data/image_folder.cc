@@ -1,8 +1,6 @@
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <set>
-#include <tuple>
 
 #include "data/readers.h"
 #include "data/work_queue.h"
