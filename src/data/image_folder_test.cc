@@ -196,13 +196,10 @@ TEST(ImageArchive, EveryTruncationIsAnErrorThatNamesTheArchive) {
   for (const std::string name : {"a.tar.gz", "a.tar.zst"}) {
     const fs::path path = folder / name;
     testing::write_tar(path, data_set());
-    std::ifstream in(path, std::ios::binary);
-    const std::string whole(std::istreambuf_iterator<char>(in), {});
-    for (size_t size = 0; size < whole.size(); ++size) {
-      testing::write_file(path, {whole.begin(), whole.begin() + static_cast<long>(size)});
+    for (uintmax_t size = fs::file_size(path); size-- > 0;) {
+      fs::resize_file(path, size);
       const std::string message = error_of([&] { load_images(path, Split::train); });
-      ASSERT_TRUE(message.starts_with("3: " + path.string() + ": "))
-          << size << " of " << whole.size() << ": " << message;
+      ASSERT_TRUE(message.starts_with("3: " + path.string() + ": ")) << size << ": " << message;
     }
   }
 }
@@ -215,7 +212,7 @@ TEST(ImageArchive, BitFlips) {
   const std::string whole(std::istreambuf_iterator<char>(in), {});
   std::mt19937_64 random(3);
   std::set<std::string> outcomes;
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 300; ++i) {
     Bytes damaged(whole.begin(), whole.end());
     const uint64_t at = random() % (damaged.size() * 8);
     damaged[at / 8] ^= static_cast<uint8_t>(1 << at % 8);
