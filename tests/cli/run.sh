@@ -1,0 +1,125 @@
+#!/bin/sh
+# run.sh REDUCENET FIXTURES: every verb as it should go, and every bad input with its message and exit code.
+set -u
+tool=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+"$2" . || exit 1
+tests=0 failures=0
+
+fail() {
+  failures=$((failures + 1))
+  printf 'FAILED: reducenet %s\n  %s\n' "$arguments" "$1"
+  sed 's/^/  stdout: /' stdout | head -n 12
+  sed 's/^/  stderr: /' stderr | head -n 12
+}
+
+run() {
+  tests=$((tests + 1))
+  arguments=$*
+  "$tool" "$@" >stdout 2>stderr </dev/null
+  code=$?
+}
+
+# prints PATTERN ARGUMENT…: exit 0 and PATTERN on stdout.
+prints() {
+  pattern=$1; shift
+  run "$@"
+  if [ $code -ne 0 ]; then fail "exit $code, not 0"; elif ! grep -qE -- "$pattern" stdout; then fail "no '$pattern' on stdout"; fi
+}
+
+# json FILTER ARGUMENT…: exit 0, one JSON object on stdout and nothing else, for which the jq filter holds.
+json() {
+  filter=$1; shift
+  run "$@" --json
+  if [ $code -ne 0 ]; then fail "exit $code, not 0"; elif ! jq -es "length == 1 and (.[0] | $filter)" stdout >/dev/null; then fail "not so: $filter"; fi
+}
+
+# refuses EXIT PATTERN ARGUMENT…: that exit code, PATTERN on stderr, nothing on stdout.
+refuses() {
+  expected=$1 pattern=$2; shift 2
+  run "$@"
+  if [ $code -ne "$expected" ]; then fail "exit $code, not $expected"; elif ! grep -qE -- "$pattern" stderr; then fail "no '$pattern' on stderr"; elif [ -s stdout ]; then fail "output on stdout"; fi
+}
+
+# absent FILE: what a failed command must not leave behind.
+absent() { if [ -e "$1" ]; then fail "$1 was written"; fi; }
+
+# Inputs that are not models or images.
+echo 'not a model' >text.onnx
+echo 'not a model' >text.safetensors
+cp text.onnx model.txt
+head -c 1000 reduce.safetensors >truncated.safetensors
+head -c 1000 reduce.onnx >truncated.onnx
+mkdir cifar corrupt corrupt/test corrupt/test/a
+head -c 30000 /dev/zero >cifar/test_batch.bin
+for i in 1 2 3 4 5; do head -c 30730 /dev/zero >cifar/data_batch_$i.bin; done
+base64 -d >dot.png <<'PNG'
+iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==
+PNG
+printf '\377\330\377\340 no more' >corrupt/test/a/broken.jpg
+
+# The frame.
+prints 'collapse' --help
+prints 'Examples' collapse --help
+prints '^[0-9]+\.[0-9]+\.[0-9]+$' --version
+refuses 2 'subcommand is required'
+refuses 2 'not expected: .*shrink' shrink reduce.onnx
+refuses 2 'not expected: .*--fast' inspect reduce.onnx --fast
+refuses 2 'model is required' inspect
+
+# inspect
+prints 'non-linear nodes' inspect reduce.onnx
+json '.nonlinear > 0 and .macs > 0 and .parameters > 0 and .linear_regions > 0 and all(.nodes[]; has("shape") and has("linear"))' inspect reduce.safetensors
+json '.nonlinear == 0 and .linear_regions == 1' inspect article.safetensors
+refuses 4 'absent\.onnx' inspect absent.onnx
+refuses 3 'text\.onnx' inspect text.onnx
+refuses 3 'text\.safetensors' inspect text.safetensors
+refuses 3 'truncated\.safetensors' inspect truncated.safetensors
+refuses 3 'truncated\.onnx' inspect truncated.onnx
+refuses 5 'model\.txt.*\.onnx' inspect model.txt
+
+# collapse
+json '.verified and .nodes_after < .nodes_before and .macs_after <= .macs_before and .params_after < .params_before and .nonlinear_after == .nonlinear_before and .max_rel_error < 1e-4 and .top1_agreement == 1 and (.refused | type) == "array"' collapse reduce.onnx -o small.onnx
+json '.verified and .nodes_after == 2 and .nonlinear_after == 0' collapse article.safetensors -o single.onnx --to single
+json '.samples > 8' collapse reduce.safetensors -o real.onnx --data generated:20
+prints 'by ' collapse reduce.safetensors -o explained.safetensors --explain
+json '.verified and (.explain | length) == .nodes_before' collapse reduce.onnx -o once.onnx --stop-after 1 --explain
+refuses 5 'elu' collapse reduce.onnx -o never.onnx --to single
+absent never.onnx
+refuses 4 'nowhere' collapse reduce.onnx -o nowhere/small.onnx
+refuses 5 '\.txt' collapse reduce.onnx -o small.txt
+refuses 2 '--to' collapse reduce.onnx -o never.onnx --to nothing
+refuses 2 '--out is required' collapse reduce.onnx
+refuses 3 'truncated\.safetensors' collapse truncated.safetensors -o never.onnx
+absent never.onnx
+
+# verify
+prints '^verified' verify reduce.onnx small.onnx
+json '.verified and .samples == 8' verify reduce.safetensors small.onnx
+run verify reduce.onnx other-weights.onnx
+[ $code -eq 1 ] && grep -q '^NOT verified' stdout || fail "exit $code; models that differ must fail"
+refuses 3 'input' verify reduce.onnx other-input.safetensors
+
+# eval, predict
+prints '^top-1 .* of 40 images' eval small.onnx --data generated:200
+json '.n == 40 and .top1 >= 0 and .top1 <= .top5 and ([.confusion[][]] | add) == 40' eval small.onnx --data generated:200
+refuses 4 'absent' eval small.onnx --data absent
+refuses 3 'test_batch\.bin' eval small.onnx --data cifar
+refuses 3 'broken\.jpg' eval small.onnx --data corrupt
+json '.images[0].path == "dot.png" and (.images[0].predictions | length) == 3 and (.images[0].predictions[0].probability <= 1)' predict small.onnx dot.png --top 3
+refuses 3 'broken\.jpg' predict small.onnx corrupt/test/a/broken.jpg
+refuses 4 'absent\.png' predict small.onnx absent.png
+
+# bench, export
+json '.median_ms > 0 and .p90_ms >= .median_ms and .images_per_s > 0' bench small.onnx --seconds 0.05
+prints 'median' bench small.onnx --seconds 0.05 --batch 2 --threads 2 --steps
+refuses 5 'bf16' bench small.onnx --dtype bf16
+refuses 2 '--threads' bench small.onnx --threads 0
+prints 'wrote small.safetensors' export small.onnx -o small.safetensors
+json '.verified' verify small.onnx small.safetensors
+refuses 5 'small\.docx' export small.onnx -o small.docx
+
+echo "$tests commands, $failures failures"
+[ $failures -eq 0 ]
