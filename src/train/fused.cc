@@ -55,12 +55,15 @@ class Tiling {
   template <class Vector>
   Floats spread(const Vector& per_channel) const {
     Floats tile(tile_);
-    for (size_t j = 0; j < tile_; ++j) tile[j] = static_cast<float>(per_channel[j % channels_]);
+    for (size_t c = 0; c < channels_; ++c) tile[c] = static_cast<float>(per_channel[c]);
+    for (size_t j = channels_; j < tile_; ++j) tile[j] = tile[j - channels_];
     return tile;
   }
   /// The sum over a tile's pixels, added to totals[C].
   void fold(const Floats& tile, double* totals) const {
-    for (size_t j = 0; j < tile_; ++j) totals[j % channels_] += static_cast<double>(tile[j]);
+    for (size_t pixel = 0; pixel < tile_; pixel += channels_) {
+      for (size_t c = 0; c < channels_; ++c) totals[c] += static_cast<double>(tile[pixel + c]);
+    }
   }
 
  private:

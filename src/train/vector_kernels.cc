@@ -1,9 +1,11 @@
 #include "train/vector_kernels.h"
 
-#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__)
-#define REDUCENET_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
+#if !defined(__x86_64__) || !defined(__ELF__)
 #define REDUCENET_CLONES
+#elif defined(__clang__)
+#define REDUCENET_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define REDUCENET_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #endif
 
 #if defined(__clang__)
@@ -45,12 +47,12 @@ REDUCENET_CLONES void add_scaled(float* y, const float* x, const float* a, size_
 
 REDUCENET_CLONES void leaky_relu(float* y, float slope, size_t n) noexcept {
   REDUCENET_VECTORIZE
-  for (size_t j = 0; j < n; ++j) y[j] = y[j] > 0 ? y[j] : slope * y[j];
+  for (size_t j = 0; j < n; ++j) y[j] *= y[j] > 0 ? 1.0f : slope;
 }
 
 REDUCENET_CLONES void leaky_relu_gradient(float* g, const float* dy, const float* y, float slope, size_t n) noexcept {
   REDUCENET_VECTORIZE
-  for (size_t j = 0; j < n; ++j) g[j] = y[j] > 0 ? dy[j] : slope * dy[j];
+  for (size_t j = 0; j < n; ++j) g[j] = dy[j] * (y[j] > 0 ? 1.0f : slope);
 }
 
 REDUCENET_CLONES void norm_gradient(float* dx, const float* g, const float* x, const float* a, const float* b,
