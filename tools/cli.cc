@@ -1,5 +1,7 @@
 #include "cli.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -55,6 +57,9 @@ int dispatch(std::span<const Verb> verbs, int argc, char** argv) {
     sub->add_flag("--json", json, "Print one JSON object on stdout");
     sub->footer(fmt::format("Examples:\n{}", verb.examples));
     sub->callback([&action, run_verb = verb.declare(*sub)] { action = run_verb; });
+  }
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(verbs, std::string_view(argv[1]), &Verb::name) == verbs.end()) {
+    throw Error(ErrorKind::usage, fmt::format("no verb '{}'; reducenet --help lists them", argv[1]));
   }
   try {
     app.parse(argc, argv);
