@@ -33,7 +33,7 @@ def commit():
 
 def tool_json(arguments, log):
     """Output of `reducenet ARGUMENTS --json`; exit codes other than 0 are errors."""
-    command = [str(ROOT / "build/tools/reducenet"), *arguments, "--json"]
+    command = [str(ROOT / "build/reducenet"), *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {shlex.join(command)}")

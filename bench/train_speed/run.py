@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def ours(threads, expansion):
     with tempfile.TemporaryDirectory() as out:
-        command = [ROOT / "build/tools/reducenet", "train", ROOT / "bench/train_speed/recipe.toml", "--out", out, "--json",
+        command = [ROOT / "build/reducenet", "train", ROOT / "bench/train_speed/recipe.toml", "--out", out, "--json",
                    "--set", f"train.threads={threads}", "--set", f"model.expansion={expansion}"]
         done = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         return json.loads(done.stdout)["images_per_s"]

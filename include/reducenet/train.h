@@ -34,26 +34,27 @@ struct Recipe {
   enum class Schedule : uint8_t { cosine, onecycle, step, constant };
   struct Optimizer {
     Algorithm algorithm = Algorithm::sgd;
-    double lr = 0.1;            ///< the schedule's peak
-    double momentum = 0.9;      ///< Nesterov's; for adamw β₁
-    double beta2 = 0.999;       ///< adamw
-    double weight_decay = 5e-4; ///< not on batch normalisation and bias
+    double lr = 0.1;             ///< the schedule's peak
+    double momentum = 0.9;       ///< Nesterov's; for adamw β₁
+    double beta2 = 0.999;        ///< adamw
+    double weight_decay = 5e-4;  ///< not on batch normalisation and bias
     int64_t batch = 128;
     Schedule schedule = Schedule::cosine;
-    double warmup = 0;          ///< epochs of linear rise
+    double warmup = 0;                          ///< epochs of linear rise
     std::vector<double> milestones{0.5, 0.75};  ///< `step`: fractions of the run at which lr is multiplied by gamma
     double gamma = 0.1;
     double label_smoothing = 0;
-    double ema = 0;             ///< decay of the weights' moving average, which is then what is evaluated; 0: none
-    double clip = 0;            ///< largest gradient norm; 0: any
+    double ema = 0;   ///< decay of the weights' moving average, which is then what is evaluated; 0: none
+    double clip = 0;  ///< largest gradient norm; 0: any
   } optimizer;
 
   struct Train {
     int64_t epochs = 10;
     int64_t seed = 0;
-    int64_t threads = 0;            ///< 0: one per core
-    int64_t eval_every = 1;         ///< epochs between two looks at the validation images
-    int64_t batch_norm_batches = 100;  ///< training batches that re-estimate BN statistics at the end; 0: keep the running ones
+    int64_t threads = 0;     ///< 0: one per core
+    int64_t eval_every = 1;  ///< epochs between two looks at the validation images
+    int64_t batch_norm_batches =
+        100;  ///< training batches that re-estimate BN statistics at the end; 0: keep the running ones
   } train;
 
   enum class Curve : uint8_t { cosine, linear };
@@ -62,9 +63,9 @@ struct Recipe {
   struct Fade {
     Curve schedule = Curve::cosine;
     Per per = Per::iteration;
-    double start = 0, end = 1;  ///< fractions of the run; λ is exactly 1 before and exactly 0 after
+    double start = 0, end = 1;      ///< fractions of the run; λ is exactly 1 before and exactly 0 after
     Order order = Order::together;  ///< forward: the fade next to the input goes first
-    double overlap = 0;         ///< of neighbouring windows when staggered, as a share of a window, in [0, 1)
+    double overlap = 0;             ///< of neighbouring windows when staggered, as a share of a window, in [0, 1)
   } fade;
 };
 
@@ -97,7 +98,7 @@ struct Progress {
 
 /// One finished epoch, as in metrics.jsonl.
 struct EpochMetrics {
-  int64_t epoch = 0;   ///< counts from 1
+  int64_t epoch = 0;  ///< counts from 1
   double loss = 0, accuracy = 0;
   double val_top1 = -1;  ///< −1 where it was not measured
   FadeSummary fade;
@@ -109,6 +110,7 @@ struct Options {
   std::filesystem::path from;         ///< model whose weights are taken where names and shapes agree; empty: none
   bool resume = false;                ///< go on from out/checkpoint.safetensors, bit for bit
   std::string device = "cpu";         ///< "cpu" or "cuda"
+  std::filesystem::path cache;        ///< folder for decoded images (see load_images); empty: none
   std::function<void(const Progress&)> on_step;
   std::function<void(const EpochMetrics&)> on_epoch;
   std::function<void(const std::string&)> on_message;
@@ -117,19 +119,19 @@ struct Options {
 
 struct Result {
   bool interrupted = false;
-  int64_t epochs = 0;            ///< finished
-  double val_top1 = -1;          ///< of the final network; −1 without validation images
-  double top1 = -1;              ///< on the test images, read once, at the end; −1 when interrupted
-  double seconds = 0;            ///< wall clock, all parts of a resumed run
-  double images_per_s = 0;       ///< over training steps
+  int64_t epochs = 0;       ///< finished
+  double val_top1 = -1;     ///< of the final network; −1 without validation images
+  double top1 = -1;         ///< on the test images, read once, at the end; −1 when interrupted
+  double seconds = 0;       ///< wall clock, all parts of a resumed run
+  double images_per_s = 0;  ///< over training steps
   std::vector<EpochMetrics> history;
 };
 
 /// Trains and writes into options.out: model.safetensors (settled), checkpoint.safetensors (resumable), metrics.jsonl,
 /// result.json and a TensorBoard event file.
-/// Errors: usage (a recipe or options that make no sense, a resumed recipe that differs), bad_input (data or checkpoint),
-/// io (missing data, unwritable folder), check_failed (the loss is not finite; names epoch and step and leaves the last
-/// good checkpoint).
+/// Errors: usage (a recipe or options that make no sense, a resumed recipe that differs), bad_input (data or
+/// checkpoint), io (missing data, unwritable folder), check_failed (the loss is not finite; names epoch and step and
+/// leaves the last good checkpoint).
 Result run(const Recipe& recipe, const Options& options);
 
 }  // namespace reducenet::train

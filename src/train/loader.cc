@@ -1,0 +1,143 @@
+#include "train/loader.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace reducenet::train {
+namespace {
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+uint64_t mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+/// Uniform in 0 … count − 1 from the top bits of `random`, which moves on.
+int64_t draw(uint64_t& random, int64_t count) {
+  random = mix(random);
+  return static_cast<int64_t>((random >> 32) * static_cast<uint64_t>(count) >> 32);
+}
+
+}  // namespace
+
+uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample) {
+  return mix(mix(mix(seed) ^ epoch) ^ sample);
+}
+
+HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed) {
+  const auto total = static_cast<int64_t>(images.count());
+  std::vector<int32_t> order(static_cast<size_t>(total));
+  std::iota(order.begin(), order.end(), 0);
+  const auto key = [&](int32_t i) {
+    return std::pair(images.labels[static_cast<size_t>(i)], random_bits(seed, 0, static_cast<uint64_t>(i)));
+  };
+  std::ranges::sort(order, {}, key);
+  // Every (total/count)-th image of a list sorted by class: exactly `count`, spread evenly over the classes.
+  HoldOut split;
+  for (int64_t k = 0; k < total; ++k) {
+    const bool chosen = (k + 1) * count / total > k * count / total;
+    (chosen ? split.validation : split.training).push_back(order[static_cast<size_t>(k)]);
+  }
+  std::ranges::sort(split.training);
+  std::ranges::sort(split.validation);
+  return split;
+}
+
+std::vector<int32_t> epoch_order(std::vector<int32_t> indices, uint64_t seed, int64_t epoch) {
+  std::vector<std::pair<uint64_t, int32_t>> keyed;
+  keyed.reserve(indices.size());
+  for (const int32_t index : indices) {
+    keyed.emplace_back(random_bits(seed, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index)), index);
+  }
+  std::ranges::sort(keyed);
+  std::ranges::transform(keyed, indices.begin(), &std::pair<uint64_t, int32_t>::second);
+  return indices;
+}
+
+ImageWriter::ImageWriter(const ImageSet& images, const Preprocessing& preprocessing) : images_(images) {
+  // An image of 256 columns that holds every pixel value gives the table.
+  Preprocessing ramp = preprocessing;
+  ramp.height = 1;
+  ramp.width = 256;
+  std::vector<uint8_t> pixels;
+  for (int value = 0; value < 256; ++value) pixels.insert(pixels.end(), images.channels, static_cast<uint8_t>(value));
+  table_.resize(pixels.size());
+  ramp.apply(pixels.data(), table_.data());
+}
+
+void ImageWriter::write(int64_t image, const Augmentation& augmentation, uint64_t random, float* out) const {
+  const int64_t height = images_.height, width = images_.width, channels = images_.channels;
+  const uint8_t* const pixels = images_.image(image);
+  const int64_t down = augmentation.crop > 0 ? draw(random, 2 * augmentation.crop + 1) - augmentation.crop : 0;
+  const int64_t right = augmentation.crop > 0 ? draw(random, 2 * augmentation.crop + 1) - augmentation.crop : 0;
+  const bool flip = augmentation.flip && draw(random, 2) == 1;
+  const int64_t step = flip ? -channels : channels;
+
+  const auto fill = [&](float* from, int64_t count, bool mean) {
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t c = 0; c < channels; ++c)
+        from[i * channels + c] = mean ? 0.0F : table_[static_cast<size_t>(c) * 256];
+    }
+  };
+  // Columns first … last − 1 of the output lie inside the shifted image.
+  const int64_t first = std::clamp<int64_t>(-right, 0, width), last = std::clamp<int64_t>(width - right, first, width);
+  for (int64_t y = 0; y < height; ++y) {
+    float* const row = out + y * width * channels;
+    const int64_t source_y = y + down;
+    if (source_y < 0 || source_y >= height) {
+      fill(row, width, false);
+      continue;
+    }
+    fill(row, first, false);
+    fill(row + last * channels, width - last, false);
+    const int64_t source_x = flip ? width - 1 - (first + right) : first + right;
+    const uint8_t* source = pixels + (source_y * width + source_x) * channels;
+    for (float* to = row + first * channels; to < row + last * channels; to += channels, source += step) {
+      for (int64_t c = 0; c < channels; ++c) to[c] = table_[static_cast<size_t>(c * 256 + source[c])];
+    }
+  }
+  if (augmentation.cutout > 0) {
+    const int64_t top = draw(random, height) - augmentation.cutout / 2;
+    const int64_t left = draw(random, width) - augmentation.cutout / 2;
+    const int64_t x0 = std::max<int64_t>(left, 0), x1 = std::min(left + augmentation.cutout, width);
+    for (int64_t y = std::max<int64_t>(top, 0); y < std::min(top + augmentation.cutout, height); ++y) {
+      fill(out + (y * width + x0) * channels, x1 - x0, true);
+    }
+  }
+}
+
+Loader::Loader(Source source, int64_t size, int64_t first, std::span<float> even, std::span<float> odd)
+    : source_(source), size_(size), index_(first), pixels_{even, odd} {
+  pending_ = std::async(std::launch::async, &Loader::make, this, index_);
+}
+
+Loader::~Loader() {
+  pending_.wait();
+}
+
+Batch Loader::next() {
+  const Batch batch = pending_.get();
+  pending_ = std::async(std::launch::async, &Loader::make, this, ++index_);
+  return batch;
+}
+
+Batch Loader::make(int64_t index) {
+  const ImageSet& images = source_.images.images();
+  const auto total = static_cast<int64_t>(source_.order.size());
+  const int64_t first = std::min(index * size_, total), count = std::min(size_, total - first);
+  const std::span<float> pixels = pixels_[index % 2];
+  std::vector<int64_t>& labels = labels_[index % 2];
+  labels.resize(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t image = source_.order[static_cast<size_t>(first + i)];
+    const uint64_t random =
+        random_bits(source_.seed, static_cast<uint64_t>(source_.epoch), static_cast<uint64_t>(image));
+    source_.images.write(image, source_.augmentation, random, pixels.data() + i * images.image_bytes());
+    labels[static_cast<size_t>(i)] = images.labels[static_cast<size_t>(image)];
+  }
+  return {pixels.first(static_cast<size_t>(count * images.image_bytes())), labels};
+}
+
+}  // namespace reducenet::train

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "reducenet/train.h"
+#include "train/network.h"
+
+namespace reducenet::train {
+
+using NamedTorch = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Updates a network's parameters from their gradients, and clears these. With g the gradient (after clipping), d the
+/// weight decay (0 for undecayed parameters) and t the number of the update, from 1:
+///   sgd    g ← g + d·w;  m ← momentum·m + g;  w ← w − lr·(g + momentum·m)                  (Nesterov, as PyTorch's
+///   SGD) adamw  w ← w − lr·d·w;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
+///          w ← w − lr/(1 − β₁ᵗ) · m / (√(v/(1 − β₂ᵗ)) + 1e-8)                             (Loshchilov and Hutter 2019)
+class Optimizer {
+ public:
+  Optimizer(const Network& network, const Recipe::Optimizer& recipe);
+  /// `update` counts from 0.
+  void step(double lr, int64_t update);
+  /// Moments by name, to be saved; loading copies into them.
+  NamedTorch state() const;
+
+ private:
+  /// Parameters that share their weight decay, and their moments.
+  struct Group {
+    std::vector<at::Tensor> parameters;
+    double decay;
+    std::vector<at::Tensor> first, second;
+  };
+  void clip() const;
+  Recipe::Optimizer recipe_;
+  std::vector<Group> groups_;
+};
+
+/// Moving average of every parameter and buffer: a ← a + (1 − d)(w − a) with d = min(decay, (1 + n)/(10 + n)) at the
+/// n-th update since the start or restart, so that short runs forget their first weights.
+class Average {
+ public:
+  Average(const Network& network, double decay);
+  void update();
+  /// a ← w, n ← 0.
+  void restart();
+  /// Exchanges the network's values with the average's.
+  void swap();
+  NamedTorch state() const;
+  int64_t updates() const { return updates_; }
+  void set_updates(int64_t updates) { updates_ = updates; }
+
+ private:
+  double decay_;
+  int64_t updates_ = 0;
+  NamedTorch values_;
+  std::vector<at::Tensor> network_, average_;
+};
+
+}  // namespace reducenet::train

@@ -1,0 +1,109 @@
+#include "train/records.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+
+namespace reducenet::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// The figure, or null where it was not measured.
+Json measured(double value) {
+  return value < 0 ? Json() : Json(value);
+}
+double measured(const Json& value) {
+  return value.is_null() ? -1 : value.get<double>();
+}
+
+Json to_json(const EpochMetrics& m) {
+  return {{"epoch", m.epoch},
+          {"loss", m.loss},
+          {"accuracy", m.accuracy},
+          {"val_top1", measured(m.val_top1)},
+          {"lambda", {{"min", m.fade.min}, {"mean", m.fade.mean}, {"max", m.fade.max}}},
+          {"lr", m.lr},
+          {"images_per_s", m.images_per_s},
+          {"seconds", m.seconds}};
+}
+
+EpochMetrics from_json(const Json& j) {
+  const Json& fade = j.at("lambda");
+  return {j.at("epoch"),
+          j.at("loss"),
+          j.at("accuracy"),
+          measured(j.at("val_top1")),
+          {fade.at("min"), fade.at("mean"), fade.at("max")},
+          j.at("lr"),
+          j.at("images_per_s"),
+          j.at("seconds")};
+}
+
+std::string cpu_model() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  write_atomically(path, std::as_bytes(std::span(text)));
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(std::filesystem::path path, int64_t epochs) : path_(std::move(path)) {
+  std::ifstream in(path_);
+  std::string kept;
+  for (std::string line; static_cast<int64_t>(history_.size()) < epochs && std::getline(in, line);) {
+    try {
+      history_.push_back(from_json(Json::parse(line)));
+    } catch (const Json::exception& error) {
+      throw Error(ErrorKind::bad_input, path_.string() + ": line " + std::to_string(history_.size() + 1) +
+                                            " is no record of an epoch: " + error.what());
+    }
+    kept += line + "\n";
+  }
+  write_text(path_, kept);
+}
+
+void MetricsFile::add(const EpochMetrics& metrics) {
+  history_.push_back(metrics);
+  append(to_json(metrics).dump());
+}
+
+void MetricsFile::finish(const Result& result) {
+  const Json line = {{"final", true},
+                     {"epochs", result.epochs},
+                     {"val_top1", measured(result.val_top1)},
+                     {"top1", measured(result.top1)},
+                     {"images_per_s", result.images_per_s},
+                     {"seconds", result.seconds}};
+  append(line.dump());
+}
+
+void MetricsFile::append(const std::string& line) {
+  std::ofstream out(path_, std::ios::app);
+  out << line << '\n' << std::flush;
+  if (!out) throw Error(ErrorKind::io, "cannot write " + path_.string());
+}
+
+void write_result(const std::filesystem::path& path, const Recipe& recipe, const Result& result) {
+  const Json json = {{"version", REDUCENET_VERSION},
+                     {"recipe", print(recipe)},
+                     {"seed", recipe.train.seed},
+                     {"epochs", result.epochs},
+                     {"val_top1", measured(result.val_top1)},
+                     {"top1", measured(result.top1)},
+                     {"seconds", result.seconds},
+                     {"images_per_s", result.images_per_s},
+                     {"machine", {{"cpu", cpu_model()}, {"cores", std::thread::hardware_concurrency()}}}};
+  write_text(path, json.dump(1) + "\n");
+}
+
+}  // namespace reducenet::train

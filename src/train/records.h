@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "reducenet/train.h"
+
+namespace reducenet::train {
+
+/// metrics.jsonl: one JSON object an epoch, then one with "final": true. Unmeasured figures are null.
+class MetricsFile {
+ public:
+  /// Keeps the first `epochs` lines of an existing file (those a resumed run has behind it); drops the rest.
+  MetricsFile(std::filesystem::path path, int64_t epochs);
+  /// The epochs that were kept or added.
+  const std::vector<EpochMetrics>& history() const { return history_; }
+  void add(const EpochMetrics& metrics);
+  void finish(const Result& result);
+
+ private:
+  void append(const std::string& line);
+  std::filesystem::path path_;
+  std::vector<EpochMetrics> history_;
+};
+
+/// result.json: recipe, seed, figures and machine.
+void write_result(const std::filesystem::path& path, const Recipe& recipe, const Result& result);
+
+}  // namespace reducenet::train

@@ -1,0 +1,62 @@
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace reducenet::train {
+namespace {
+
+/// From 1 at u = 0 to 0 at u = 1.
+double cosine(double u) {
+  return (1 + std::cos(std::numbers::pi * u)) / 2;
+}
+
+double between(double from, double to, double weight_of_from) {
+  return to + (from - to) * weight_of_from;
+}
+
+}  // namespace
+
+double learning_rate(const Recipe::Optimizer& optimizer, const Position& at) {
+  const double step = static_cast<double>(at.step), steps = static_cast<double>(at.steps);
+  const bool onecycle = optimizer.schedule == Recipe::Schedule::onecycle;
+  const double rise = onecycle && optimizer.warmup == 0
+                          ? 0.3 * steps
+                          : std::min(steps, std::round(optimizer.warmup * static_cast<double>(at.steps_per_epoch)));
+  if (step < rise && !onecycle) return optimizer.lr * (step + 1) / rise;
+  const double u = steps > rise ? std::min(1.0, (step - rise) / (steps - rise)) : 1;
+  switch (optimizer.schedule) {
+    case Recipe::Schedule::cosine:
+      return optimizer.lr * cosine(u);
+    case Recipe::Schedule::onecycle:
+      if (step < rise) return between(optimizer.lr / 25, optimizer.lr, cosine(step / rise));
+      return between(optimizer.lr, optimizer.lr / 25e4, cosine(u));
+    case Recipe::Schedule::step:
+      return optimizer.lr *
+             std::pow(optimizer.gamma, std::ranges::count_if(optimizer.milestones, [&](double milestone) {
+                        return step >= milestone * steps;
+                      }));
+    case Recipe::Schedule::constant:
+      break;
+  }
+  return optimizer.lr;
+}
+
+double fade_lambda(const Recipe::Fade& fade, const Position& at, int64_t index, int64_t count) {
+  const int64_t step = fade.per == Recipe::Per::epoch ? at.step - at.step % at.steps_per_epoch : at.step;
+  const double t = static_cast<double>(step) / static_cast<double>(at.steps);
+  if (t >= fade.end) return 0;
+  double start = fade.start, width = fade.end - fade.start;
+  if (fade.order != Recipe::Order::together) {
+    const int64_t rank = fade.order == Recipe::Order::forward ? index : count - 1 - index;
+    width /= 1 + static_cast<double>(count - 1) * (1 - fade.overlap);
+    start += static_cast<double>(rank) * width * (1 - fade.overlap);
+  }
+  const double u = (t - start) / width;
+  if (u <= 0) return 1;
+  if (u >= 1) return 0;
+  return fade.schedule == Recipe::Curve::cosine ? cosine(u) : 1 - u;
+}
+
+}  // namespace reducenet::train
