@@ -18,7 +18,8 @@ struct Format {
 /// The one table.
 std::span<const Format> formats();
 
-/// Loads by extension. Errors name the file and, where there is one, the node.
+/// Loads by extension. An ONNX model brings what a Graph has no place for (producer, functions, declared values…) in
+/// metadata["onnx.model"], opaque to everyone but the ONNX writer. Errors name the file and, where there is one, the node.
 Graph load(const std::filesystem::path& path);
 /// Saves by extension, atomically: temporary file beside it, fsync, rename.
 void save(const Graph& graph, const std::filesystem::path& path);

@@ -1,6 +1,7 @@
 #include "formats/native.h"
 
 #include <limits>
+#include <random>
 
 #include "formats/base64.h"
 #include "formats/testing.h"
@@ -88,6 +89,24 @@ TEST(Native, RefusesWhatItCannotMean) {
   expect_error(ErrorKind::unsupported, {"m", "schema 2"}, [&] { from_native(content, "m"); });
   content.metadata.erase("reducenet.schema");
   expect_error(ErrorKind::bad_input, {"m", "without a ReduceNet graph"}, [&] { from_native(content, "m"); });
+}
+
+TEST(Native, BitFlipsAreHarmless) {
+  const NamedTensors good = to_native(graph_of_every_op());
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int i = 0; i < 2'000; ++i) {
+    NamedTensors content = good;
+    std::string& text = content.metadata.at("reducenet.graph");
+    for (int flips = 1 + i % 3; flips > 0; --flips)
+      text[random() % text.size()] ^= static_cast<char>(1 << random() % 7);
+    try {
+      from_native(content, "m");
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1000);
 }
 
 TEST(Native, RefusesTextThatIsNotUtf8) {
