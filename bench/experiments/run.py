@@ -31,16 +31,16 @@ def commit():
     return subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
-def tool_json(arguments, log):
+def tool_json(tool, arguments, log):
     """Output of `reducenet ARGUMENTS --json`; exit codes other than 0 are errors."""
-    command = [str(ROOT / "build/reducenet"), *arguments, "--json"]
+    command = [str(tool), *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {shlex.join(command)}")
     return json.loads(done.stdout)
 
 
-def run_cell(grid, cell, seed, data, threads):
+def run_cell(tool, grid, cell, seed, data, threads):
     name = f"{cell['name']}-s{seed}"
     out = ROOT / "runs" / grid["name"] / name
     out.mkdir(parents=True, exist_ok=True)
@@ -53,17 +53,16 @@ def run_cell(grid, cell, seed, data, threads):
         resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
         began = commit()
         trained = tool_json(
-            [*arguments, "--set", f"train.threads={threads}", "--data", str(data), "--out", str(out), *resume], log)
+            tool, [*arguments, "--set", f"train.threads={threads}", "--data", str(data), "--out", str(out), *resume], log)
         target = cell.get("collapse", "module")
-        collapsed = tool_json(["collapse", str(out / "model.safetensors"), "-o", str(out / "deployed.safetensors"),
+        collapsed = tool_json(tool, ["collapse", str(out / "model.safetensors"), "-o", str(out / "deployed.safetensors"),
                                "--to", target], log)
-        evaluated = tool_json(["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
+        evaluated = tool_json(tool, ["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
     result = {"grid": grid["name"], "cell": cell["name"], "seed": seed, "command": shown, "commit": began,
               "machine": f"{cpu_model()}, {threads} thread(s) of training", "train": trained,
               "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "steps")},
               "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
-    for key in ("out",):
-        result["train"].pop(key, None)
+    result["train"].pop("out", None)
     target = ROOT / "docs/results" / grid["name"] / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -75,6 +74,7 @@ def main():
     parser.add_argument("grid", type=pathlib.Path)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (default 2)")
+    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet", help="the program to measure")
     parser.add_argument("--only", help="cells whose name contains this")
     options = parser.parse_args()
     grid = tomllib.loads(options.grid.read_text())
@@ -87,7 +87,7 @@ def main():
             pending.append((cell, seed))
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        running = {pool.submit(run_cell, grid, cell, seed, options.data.resolve(), 1): f"{cell['name']}-s{seed}"
+        running = {pool.submit(run_cell, options.tool, grid, cell, seed, options.data.resolve(), 1): f"{cell['name']}-s{seed}"
                    for cell, seed in pending}
         for done, future in enumerate(concurrent.futures.as_completed(running), 1):
             name = running[future]
