@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "certificate.h"
@@ -18,7 +19,7 @@ namespace {
 struct Options {
   std::string model, out, data, cost = "macs", engine = "reducenet";
   Target target = Target::module;
-  int64_t stop_after = -1, samples = 8, images = 16;
+  int64_t stop_after = -1, samples = 0, images = 16;
   bool explain = false;
 };
 
@@ -38,6 +39,11 @@ Table size_table(const Graph& before, const Graph& after) {
   return table;
 }
 
+/// Random inputs for the whole-network check: 8, or as many as about four billion multiplications allow.
+int64_t affordable_samples(const Graph& graph) {
+  return std::clamp<int64_t>(4'000'000'000 / std::max<int64_t>(count_macs(graph), 1), 1, 8);
+}
+
 Result collapse_model(const Options& options) {
   if (options.cost != "macs" || options.engine != "reducenet") {
     throw Error(ErrorKind::unsupported, "collapse: costs are counted in MACs only: --cost macs --engine reducenet");
@@ -45,13 +51,14 @@ Result collapse_model(const Options& options) {
   const Graph before = load(options.model);
   const Collapsed collapsed =
       collapse(before, {.target = options.target, .stop_after = options.stop_after, .cost = {}});
-  VerifyOptions verify_options{.samples = options.samples, .seed = 0, .real_inputs = {}};
+  VerifyOptions verify_options{
+      .samples = options.samples > 0 ? options.samples : affordable_samples(before), .seed = 0, .real_inputs = {}};
   if (!options.data.empty()) {
     const Preprocessing preprocessing = preprocessing_of(before);
     const ImageSet images = load_for(preprocessing, options.data, Split::test);
     verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
   }
-  const Certificate certificate = verify(before, collapsed.graph, verify_options);
+  const Certificate certificate = verify(before, collapsed, verify_options);
   if (certificate.verified) save(collapsed.graph, options.out);
 
   Result result;
@@ -104,7 +111,9 @@ Action declare_collapse(CLI::App& app) {
   app.add_option("--engine", options->engine, "Whose latency counts: reducenet")->option_text("reducenet");
   app.add_option("--data", options->data, "Labelled images: the certificate covers real inputs as well");
   app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
-  app.add_option("--samples", options->samples, "Random inputs of the certificate (8)")->check(CLI::PositiveNumber);
+  app.add_option("--samples", options->samples,
+                 "Random inputs of the certificate (8; fewer for networks of over 500 million MACs)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--stop-after", options->stop_after, "Apply so many patches at most (for bisecting)")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("--explain", options->explain, "One line per node: merged by which rule into what, or why not");

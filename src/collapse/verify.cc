@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <thread>
 
 #include "collapse/region.h"
 #include "reducenet/error.h"
@@ -66,9 +67,10 @@ class Comparison {
   Comparison(const Graph& before, const Graph& after) : before_(before), after_(after) {}
 
   void add(const std::vector<Tensor>& inputs) {
-    const auto exact = evaluate(before_, inputs);
-    const auto own = evaluate(before_, inputs, {.round_to_f32 = true});
-    const auto made = evaluate(after_, inputs, {.round_to_f32 = true});
+    const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    const auto exact = evaluate(before_, inputs, {.threads = threads});
+    const auto own = evaluate(before_, inputs, {.round_to_f32 = true, .threads = threads});
+    const auto made = evaluate(after_, inputs, {.round_to_f32 = true, .threads = threads});
     for (size_t i = 0; i < exact.size(); ++i) {
       const auto x = exact[i].to_doubles(), y = own[i].to_doubles(), z = made[i].to_doubles();
       if (exact[i].shape() != made[i].shape()) return fail("the outputs have different shapes");
