@@ -96,7 +96,7 @@ Entry finish(const Contestant& contestant, const train::Recipe& recipe, const st
   const Graph deep = load(folder / "model.safetensors");
   Collapsed collapsed = collapse(deep, {.target = contestant.target});
   entry.certificate =
-      verify(deep, collapsed.graph, {.samples = 4, .real_inputs = {real_input(preprocessing_of(deep), test, 8)}});
+      verify(deep, collapsed, {.samples = 4, .real_inputs = {real_input(preprocessing_of(deep), test, 8)}});
   if (!entry.certificate.verified) {
     throw Error(ErrorKind::check_failed, fmt::format("{}: {}", contestant.name, entry.certificate.why));
   }

@@ -13,7 +13,17 @@ namespace reducenet::cli {
 Progress::Progress(std::string label) : label_(std::move(label)) {}
 
 Progress::~Progress() {
+  clear();
+}
+
+void Progress::clear() {
   if (visible_) std::fputs("\r\033[K", stderr);
+  visible_ = false;
+}
+
+void Progress::line(const std::string& message) {
+  clear();
+  note(message);
 }
 
 void Progress::update(int64_t done, int64_t total, std::string_view note) {

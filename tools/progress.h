@@ -20,8 +20,12 @@ class Progress {
   void update(int64_t done, int64_t total, std::string_view note = {});
   /// The same with the caller's own estimate of the seconds left.
   void update(int64_t done, int64_t total, std::string_view note, double seconds_left);
+  /// A line that stays, above the bar.
+  void line(const std::string& message);
 
  private:
+  void clear();
+
   using Clock = std::chrono::steady_clock;
   std::string label_;
   Clock::time_point start_ = Clock::now(), drawn_{};

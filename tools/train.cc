@@ -86,8 +86,8 @@ Result train_network(Options options) {
   options.run.on_step = [&](const train::Progress& p) {
     bar.update(p.step, p.steps, progress_note(p), p.seconds_left);
   };
-  options.run.on_epoch = [](const train::EpochMetrics& m) { note("\r\033[K" + epoch_line(m)); };
-  options.run.on_message = note;
+  options.run.on_epoch = [&bar](const train::EpochMetrics& m) { bar.line(epoch_line(m)); };
+  options.run.on_message = [&bar](const std::string& message) { bar.line(message); };
   options.run.stop = &stop_requested;
   const StopOnSignal guard;
   const train::Result trained = train::run(recipe, options.run);
