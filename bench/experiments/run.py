@@ -40,6 +40,11 @@ def tool_json(tool, arguments, log):
     return json.loads(done.stdout)
 
 
+def full_recipe(out, data):
+    """Every setting of the run, without where the data lay."""
+    return json.loads((out / "result.json").read_text())["recipe"].replace(str(data), data.name)
+
+
 def run_cell(tool, grid, cell, seed, data, threads):
     name = f"{cell['name']}-s{seed}"
     out = ROOT / "runs" / grid["name"] / name
@@ -59,8 +64,9 @@ def run_cell(tool, grid, cell, seed, data, threads):
                                "--to", target], log)
         evaluated = tool_json(tool, ["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
     result = {"grid": grid["name"], "cell": cell["name"], "seed": seed, "command": shown, "commit": began,
+              "recipe": full_recipe(out, data),
               "machine": f"{cpu_model()}, {threads} thread(s) of training", "train": trained,
-              "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "steps")},
+              "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "out")},
               "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
     result["train"].pop("out", None)
     target = ROOT / "docs/results" / grid["name"] / f"{name}.json"
