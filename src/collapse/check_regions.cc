@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <span>
 
 #include "collapse/region.h"
 #include "reducenet/verify.h"
@@ -9,6 +10,9 @@
 
 namespace reducenet {
 namespace {
+
+/// What arithmetic in double may lose where batch norms of tiny variance cancel, relative to the terms that are summed.
+constexpr double kDoubleArithmetic = 1e-9;
 
 /// The spatial size at which a region is tried: large enough for outputs that touch the top, neither end, and the
 /// bottom, equal to the true size modulo every stride, so that the last windows fall alike.
@@ -70,8 +74,8 @@ bool may_crop(const Graph& graph, const Node& node) {
 /// The region in both graphs, and the shapes at which it is tried.
 struct Trial {
   Graph before, after;
-  std::vector<Shape> shapes;
-  bool batched;  ///< all samples in one run
+  std::vector<Shape> shapes;  ///< of one sample, by input
+  bool batched;               ///< all samples may be one run
 };
 
 /// Equal but for samples and channels: may be cropped together.
@@ -99,7 +103,7 @@ Trial prepare(const Graph& before, const Graph& after, const Region& region) {
   }
   for (Shape& shape : trial.shapes) {
     if (!trial.batched) continue;
-    shape[0] = 4;
+    shape[0] = 1;
     if (shape.size() == 4) crop.fit(shape);
   }
   return trial;
@@ -120,35 +124,44 @@ Graph with_sizes(Graph graph) {
   return graph;
 }
 
-/// Inputs a, b, 0 and a + b, one after the other.
-std::vector<std::vector<double>> draw(const Shape& shape, bool batched, std::mt19937_64& random) {
-  const auto count = static_cast<size_t>(element_count(shape)) / (batched ? 4 : 1);
+using Sample = std::vector<std::vector<double>>;  // by input
+
+Sample draw(const std::vector<Shape>& shapes, std::mt19937_64& random) {
   std::normal_distribution<double> normal;
-  std::vector<std::vector<double>> samples(4, std::vector<double>(count));
-  for (size_t i = 0; i < count; ++i) {
-    samples[0][i] = normal(random);
-    samples[1][i] = normal(random);
-    samples[3][i] = samples[0][i] + samples[1][i];
+  Sample sample;
+  for (const Shape& shape : shapes) {
+    sample.emplace_back(static_cast<size_t>(element_count(shape)));
+    for (double& v : sample.back()) v = normal(random);
   }
-  return samples;
+  return sample;
 }
 
-using Inputs = std::vector<std::vector<std::vector<double>>>;  // by input, then sample
+/// f(a, b), element by element.
+template <class F>
+Sample combine(const Sample& a, const Sample& b, F f) {
+  Sample result = a;
+  for (size_t i = 0; i < a.size(); ++i) std::transform(a[i].begin(), a[i].end(), b[i].begin(), result[i].begin(), f);
+  return result;
+}
 
-/// The outputs of the four samples, one after the other.
-std::vector<double> outputs(const Graph& part, const Trial& trial, const Inputs& inputs) {
-  std::vector<double> result;
-  for (size_t run = 0; run < (trial.batched ? 1u : 4u); ++run) {
+/// The output for each sample.
+Sample outputs(const Graph& part, const Trial& trial, std::span<const Sample> samples) {
+  const size_t at_once = trial.batched ? samples.size() : 1;
+  Sample result;
+  for (size_t first = 0; first < samples.size(); first += at_once) {
     std::vector<Tensor> tensors;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      std::vector<double> values = inputs[i][run];
-      for (size_t k = 1; trial.batched && k < 4; ++k) {
-        values.insert(values.end(), inputs[i][k].begin(), inputs[i][k].end());
+    for (size_t i = 0; i < trial.shapes.size(); ++i) {
+      Shape shape = trial.shapes[i];
+      if (trial.batched) shape[0] = static_cast<int64_t>(at_once);
+      std::vector<double> values;
+      for (const Sample& sample : samples.subspan(first, at_once)) {
+        values.insert(values.end(), sample[i].begin(), sample[i].end());
       }
-      tensors.push_back(Tensor::from_doubles(trial.shapes[i], values));
+      tensors.push_back(Tensor::from_doubles(std::move(shape), values));
     }
     const std::vector<double> made = evaluate(part, tensors)[0].to_doubles();
-    result.insert(result.end(), made.begin(), made.end());
+    const auto each = static_cast<int64_t>(made.size() / at_once);
+    for (auto from = made.begin(); from != made.end(); from += each) result.emplace_back(from, from + each);
   }
   return result;
 }
@@ -168,7 +181,7 @@ double rounding(DType dtype) {
 }
 
 /// Σ|w|·|x| + |b| through the merged nodes: times the rounding of one constant, what rounding can change.
-std::vector<double> magnitudes(const Trial& trial, const Inputs& inputs) {
+double magnitude(const Trial& trial, const Sample& positive) {
   Graph part = trial.after;
   for (Value& value : part.values) {
     if (!value.constant || !is_float(value.constant->dtype())) continue;
@@ -179,36 +192,31 @@ std::vector<double> magnitudes(const Trial& trial, const Inputs& inputs) {
   for (Node& node : part.nodes) {
     if (auto* op = std::get_if<Binary>(&node.op); op && op->kind == Binary::Kind::sub) op->kind = Binary::Kind::add;
   }
-  Inputs absolute = inputs;
-  for (auto& samples : absolute) {
-    for (auto& sample : samples) {
-      for (double& v : sample) v = std::abs(v);
-    }
-  }
-  return outputs(part, trial, absolute);
+  const Sample sums = outputs(part, trial, {&positive, 1});
+  double largest = 0;
+  for (const double v : sums[0]) largest = std::max(largest, std::abs(v));
+  return largest;
 }
 
 RegionCheck check(const Graph& before, const Graph& after, const Region& region, std::mt19937_64& random) {
   const Trial trial = prepare(before, after, region);
-  Inputs inputs;
-  for (const Shape& shape : trial.shapes) inputs.push_back(draw(shape, trial.batched, random));
-  const std::vector<double> old = outputs(trial.before, trial, inputs), made = outputs(trial.after, trial, inputs);
-  const std::vector<double> bound = magnitudes(trial, inputs);
-  const bool linear = count_nonlinear(trial.after) == 0;
-  const double unit = rounding(after[after.find_value(region.output)].dtype) + 1e-9;
+  const Sample a = draw(trial.shapes, random), b = draw(trial.shapes, random);
+  const Sample samples[] = {combine(a, b, std::plus<>()), a, b, combine(a, a, std::minus<>())};
+  const Sample old = outputs(trial.before, trial, samples);
+  const Sample made = outputs(trial.after, trial, std::span(samples).first(2));
+  const Sample absolute = combine(a, b, [](double x, double y) { return std::abs(x) + std::abs(y); });
 
   RegionCheck result{.name = region.output};
   const auto worst = [](double& so_far, double value) { so_far = value <= so_far ? so_far : value; };  // NaN stays
-  const size_t count = old.size() / 4;
-  for (size_t i = 0; i < old.size(); ++i) {
-    worst(result.max_abs_error, std::abs(old[i] - made[i]));
-    worst(result.bound, unit * std::abs(bound[i]));
-    worst(result.scale, std::abs(old[i]));
+  const bool linear = count_nonlinear(trial.after) == 0;
+  for (size_t i = 0; i < old[0].size(); ++i) {
+    for (const Sample::value_type& values : old) worst(result.scale, std::abs(values[i]));
+    for (size_t k = 0; k < made.size(); ++k) worst(result.max_abs_error, std::abs(old[k][i] - made[k][i]));
+    if (linear) worst(result.superposition_error, std::abs(old[1][i] + old[2][i] - old[3][i] - old[0][i]));
   }
-  for (size_t i = 0; linear && i < count; ++i) {
-    const double off = old[i] + old[count + i] - old[2 * count + i] - old[3 * count + i];
-    worst(result.superposition_error, std::abs(off) / std::max(result.scale, std::numeric_limits<double>::min()));
-  }
+  result.superposition_error /= std::max(result.scale, std::numeric_limits<double>::min());
+  const double unit = rounding(after[after.find_value(region.output)].dtype);
+  result.bound = (unit + kDoubleArithmetic) * magnitude(trial, absolute);
   return result;
 }
 

@@ -80,6 +80,25 @@ Geometry compose(const Geometry& first, const Geometry& second) {
           .axes = {compose(first.axes[0], second.axes[0]), compose(first.axes[1], second.axes[1])}};
 }
 
+namespace {
+
+/// row[k] += Σᵢ scale[i] · maps[i·length + k]
+void add_scaled(double* row, const double* scale, const double* maps, int64_t count, int64_t length) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const double s0 = scale[i], s1 = scale[i + 1], s2 = scale[i + 2], s3 = scale[i + 3];
+    const double* const m = maps + i * length;
+    for (int64_t k = 0; k < length; ++k) {
+      row[k] += (s0 * m[k] + s1 * m[k + length]) + (s2 * m[k + 2 * length] + s3 * m[k + 3 * length]);
+    }
+  }
+  for (; i < count; ++i) {
+    for (int64_t k = 0; k < length; ++k) row[k] += scale[i] * maps[i * length + k];
+  }
+}
+
+}  // namespace
+
 // w[o, c, u·d₁ + v·s₁·d₂] = Σ_m w₂[o, m, v] · w₁[m, c, u];  b[o] = b₂[o] + Σ_{m,v} w₂[o, m, v] · b₁[m].
 LinearMap compose(const LinearMap& first, const LinearMap& second) {
   const Geometry &f = first.geometry, &g = second.geometry;
@@ -94,12 +113,18 @@ LinearMap compose(const LinearMap& first, const LinearMap& second) {
   const auto [fx, gx] = steps(1);
   const int64_t width = r.axes[1].kernel, taps = r.taps();
   const int64_t middle_in = g.in / g.groups, first_in = f.in / f.groups, result_in = r.in / r.groups;
-  const bool pointwise = g.taps() == 1;  // the kernel of `first` as it is
+  const bool dense_pointwise = g.taps() == 1 && f.groups == 1;  // Σ of whole kernels of `first`
 
   for (int64_t o = 0; o < g.out; ++o) {
     const int64_t base = o / (r.out / r.groups) * result_in;
     double* const row = result.weight.data() + o * result_in * taps;
     const double* w2 = second.weight.data() + o * middle_in * g.taps();
+    if (dense_pointwise) {
+      const int64_t m = o / (g.out / g.groups) * middle_in;
+      add_scaled(row, w2, first.weight.data() + m * first_in * taps, middle_in, first_in * taps);
+      add_scaled(&result.bias[static_cast<size_t>(o)], w2, first.bias.data() + m, middle_in, 1);
+      continue;
+    }
     for (int64_t i = 0; i < middle_in; ++i) {
       const int64_t m = o / (g.out / g.groups) * middle_in + i;
       const double* const w1 = first.weight.data() + m * first_in * f.taps();
@@ -109,10 +134,6 @@ LinearMap compose(const LinearMap& first, const LinearMap& second) {
           const double scale = *w2++;
           if (scale == 0) continue;
           result.bias[static_cast<size_t>(o)] += scale * first.bias[static_cast<size_t>(m)];
-          if (pointwise) {
-            for (int64_t k = 0; k < first_in * taps; ++k) to[k] += scale * w1[k];
-            continue;
-          }
           const double* from = w1;
           for (int64_t c = 0; c < first_in; ++c) {
             double* const plane = to + c * taps + v * gy * width + h * gx;
@@ -134,9 +155,9 @@ std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSiz
   return without_crops({.in = a.in, .out = a.out, .groups = std::gcd(a.groups, b.groups), .axes = {*rows, *columns}});
 }
 
-LinearMap sum(const LinearMap& a, const LinearMap& b, const Geometry& into) {
-  LinearMap result = embed(a, into);
-  const LinearMap other = embed(b, into);
+LinearMap sum(LinearMap a, LinearMap b, const Geometry& into) {
+  LinearMap result = embed(std::move(a), into);
+  const LinearMap other = embed(std::move(b), into);
   const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
     std::transform(to.begin(), to.end(), from.begin(), to.begin(), std::plus<>());
   };
@@ -158,7 +179,8 @@ Geometry without_crops(Geometry geometry) {
   return geometry;
 }
 
-LinearMap embed(const LinearMap& map, const Geometry& into) {
+LinearMap embed(LinearMap map, const Geometry& into) {
+  if (map.geometry == into) return map;
   const Geometry& from = map.geometry;
   LinearMap result{into, std::vector<double>(static_cast<size_t>(into.weights())), map.bias};
   const Placement rows = place(from.axes[0], into.axes[0]), columns = place(from.axes[1], into.axes[1]);

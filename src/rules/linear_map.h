@@ -29,6 +29,7 @@ struct Geometry {
   int64_t taps() const { return axes[0].kernel * axes[1].kernel; }
   /// Multiply-accumulates per output position, and elements of the weight.
   int64_t weights() const { return out * (in / groups) * taps(); }
+  friend bool operator==(const Geometry&, const Geometry&) = default;
 };
 
 /// y = w ∗ x + b, with w[out, in/groups, kernel height, kernel width] and b[out], in double.
@@ -60,12 +61,12 @@ LinearMap compose(const LinearMap& first, const LinearMap& second);
 /// The geometry that holds the taps of both; nothing when the outputs of the two are not aligned for this image size.
 std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSize& size);
 /// a + b in the geometry `into` (from the function above).
-LinearMap sum(const LinearMap& a, const LinearMap& b, const Geometry& into);
+LinearMap sum(LinearMap a, LinearMap b, const Geometry& into);
 
 /// The same map with crops turned into zero taps: no padding is negative.
 Geometry without_crops(Geometry geometry);
 /// The same map in a geometry that holds all its taps.
-LinearMap embed(const LinearMap& map, const Geometry& into);
+LinearMap embed(LinearMap map, const Geometry& into);
 
 /// Transpose of the linear part: for each of `rows` cotangents dy[out, H', W'] the cotangent dx[in, H, W].
 std::vector<double> pull_back(const LinearMap& map, const std::vector<double>& dy, int64_t rows, Size2 input_size,

@@ -108,9 +108,10 @@ std::string name_after(const Site& site, const Path& path) {
 Patch merged(const Site& site, const std::vector<Term>& terms, size_t i, size_t j, const Path& a, const Path& b,
              const Geometry& into) {
   Patch patch(site.graph);
-  const LinearMap map = sum(numbers_of(site.graph, a, terms[i].sign), numbers_of(site.graph, b, terms[j].sign), into);
+  LinearMap map = sum(numbers_of(site.graph, a, terms[i].sign), numbers_of(site.graph, b, terms[j].sign), into);
   const ValueId result = site.graph[site.node].outputs[0];
-  ValueId total = emit(patch, map, rank_of(site.graph, result), a.source, name_after(site, a.maps.empty() ? b : a));
+  ValueId total =
+      emit(patch, std::move(map), rank_of(site.graph, result), a.source, name_after(site, a.maps.empty() ? b : a));
   for (size_t k = 0; k < terms.size(); ++k) {
     if (k == i || k == j) continue;
     const Binary op{terms[k].sign < 0 ? Binary::Kind::sub : Binary::Kind::add};
@@ -139,8 +140,8 @@ Outcome merge_chain(const Site& site, Accepts accepts_first, Accepts accepts_sec
   Patch patch(site.graph);
   const bool named_after_second = second->is_conv() || second->is_gemm() || !(first->is_conv() || first->is_gemm());
   const std::string& name = site.graph[named_after_second ? second->node : first->node].name;
-  const LinearMap map = compose(numbers_of(site.graph, *first), numbers_of(site.graph, *second));
-  patch.replace(second->result, emit(patch, map, rank, first->source, name));
+  LinearMap map = compose(numbers_of(site.graph, *first), numbers_of(site.graph, *second));
+  patch.replace(second->result, emit(patch, std::move(map), rank, first->source, name));
   return patch;
 }
 

@@ -81,7 +81,7 @@ Outcome flatten_linear(const Site& site) {
   }
   Patch patch(site.graph);
   const ValueId flat = patch.node(site.graph[flatten].name, Flatten{}, {map->source});
-  patch.replace(gemm->result, emit(patch, merged, 2, flat, site.graph[site.node].name));
+  patch.replace(gemm->result, emit(patch, std::move(merged), 2, flat, site.graph[site.node].name));
   return patch;
 }
 

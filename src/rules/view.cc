@@ -339,8 +339,9 @@ bool can_replace(const Site& site, ValueId before, ValueId after) {
   return !is_pinned(site, before) || !(is_pinned(site, after) || site.graph.constant(after));
 }
 
-ValueId emit(Patch& patch, const LinearMap& map, size_t rank, ValueId source, const std::string& name) {
-  const LinearMap whole = embed(map, without_crops(map.geometry));
+ValueId emit(Patch& patch, LinearMap map, size_t rank, ValueId source, const std::string& name) {
+  const Geometry geometry = without_crops(map.geometry);
+  const LinearMap whole = embed(std::move(map), geometry);
   const Geometry& g = whole.geometry;
   const Axis &y = g.axes[0], &x = g.axes[1];
   const bool image = rank == 4;

@@ -57,6 +57,6 @@ bool is_pinned(const Site& site, ValueId value);
 bool can_replace(const Site& site, ValueId before, ValueId after);
 
 /// Adds the map to the patch as a Conv or (rank 2) a Gemm; returns its output.
-ValueId emit(Patch& patch, const LinearMap& map, size_t rank, ValueId source, const std::string& name);
+ValueId emit(Patch& patch, LinearMap map, size_t rank, ValueId source, const std::string& name);
 
 }  // namespace reducenet
