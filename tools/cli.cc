@@ -1,10 +1,9 @@
 #include "cli.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -58,7 +57,8 @@ int dispatch(std::span<const Verb> verbs, int argc, char** argv) {
     sub->footer(fmt::format("Examples:\n{}", verb.examples));
     sub->callback([&action, run_verb = verb.declare(*sub)] { action = run_verb; });
   }
-  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(verbs, std::string_view(argv[1]), &Verb::name) == verbs.end()) {
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::ranges::find(verbs, std::string_view(argv[1]), &Verb::name) == verbs.end()) {
     throw Error(ErrorKind::usage, fmt::format("no verb '{}'; reducenet --help lists them", argv[1]));
   }
   try {

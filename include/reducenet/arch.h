@@ -14,7 +14,7 @@ struct ArchOptions {
   int64_t modules = 3;                      ///< modules per stage
   std::vector<int64_t> widths{16, 32, 64};  ///< channels per stage; each stage after the first halves the resolution
   int64_t expansion = 1;                    ///< width of a module's vanishing middle, as a multiple of its output
-  std::vector<std::string> branches;  ///< linear training-time branches beside each 3×3: "1x1", "3x3", "identity-bn"
+  std::vector<std::string> branches{};  ///< linear training-time branches beside each 3×3: "1x1", "3x3", "identity-bn"
   Activation activation{Activation::Kind::relu};
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   std::string head = "pool";      ///< "pool": average pool + FC; "flatten": flatten + FC

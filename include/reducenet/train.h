@@ -107,13 +107,13 @@ struct EpochMetrics {
 
 struct Options {
   std::filesystem::path out = "run";  ///< folder for all results; made when absent
-  std::filesystem::path from;         ///< model whose weights are taken where names and shapes agree; empty: none
+  std::filesystem::path from{};       ///< model whose weights are taken where names and shapes agree; empty: none
   bool resume = false;                ///< go on from out/checkpoint.safetensors, bit for bit
   std::string device = "cpu";         ///< "cpu" or "cuda"
-  std::filesystem::path cache;        ///< folder for decoded images (see load_images); empty: none
-  std::function<void(const Progress&)> on_step;
-  std::function<void(const EpochMetrics&)> on_epoch;
-  std::function<void(const std::string&)> on_message;
+  std::filesystem::path cache{};      ///< folder for decoded images (see load_images); empty: none
+  std::function<void(const Progress&)> on_step{};
+  std::function<void(const EpochMetrics&)> on_epoch{};
+  std::function<void(const std::string&)> on_message{};
   const std::atomic<bool>* stop = nullptr;  ///< once true: finish the step, write the checkpoint, return
 };
 
@@ -124,7 +124,7 @@ struct Result {
   double top1 = -1;         ///< on the test images, read once, at the end; −1 when interrupted
   double seconds = 0;       ///< wall clock, all parts of a resumed run
   double images_per_s = 0;  ///< over training steps
-  std::vector<EpochMetrics> history;
+  std::vector<EpochMetrics> history{};
 };
 
 /// Trains and writes into options.out: model.safetensors (settled), checkpoint.safetensors (resumable), metrics.jsonl,

@@ -65,8 +65,9 @@ T number(const toml::node& node, const Key& key) {
   if (!value || node.is_boolean()) refuse(std::is_same_v<T, double> ? "must be a number" : "must be a whole number");
   if (!(static_cast<double>(*value) >= key.least && static_cast<double>(*value) <= key.most)) {
     std::ostringstream range;
-    range << "must be " << (key.most < 1e18 ? "in " : "at least ") << key.least;
-    if (key.most < 1e18) range << " to " << key.most;
+    const bool open = key.most >= 1e18 && static_cast<double>(*value) < key.least;
+    range << "must be " << (open ? "at least " : "in ") << key.least;
+    if (!open) range << " to " << key.most;
     refuse(range.str());
   }
   return *value;
@@ -110,22 +111,31 @@ void assign(const Key& key, const toml::node& node, Recipe& recipe) {
              key.field(recipe));
 }
 
-/// The value of "v" in a table, from what is written after `--set key=`: strings without quotes, lists without
-/// brackets.
+std::string trimmed(std::string_view text, std::string_view dropped) {
+  const size_t first = text.find_first_not_of(dropped), last = text.find_last_not_of(dropped);
+  return first == text.npos ? std::string() : std::string(text.substr(first, last - first + 1));
+}
+
+/// The value of "v" in a table, from what is written after `--set key=`: TOML, or strings without quotes and lists
+/// without brackets.
 toml::table value_table(const Key& key, std::string_view value) {
   Recipe recipe;
   const Field field = key.field(recipe);
   const auto is = [&]<class... T>(std::type_identity<T>...) { return (std::holds_alternative<T>(field) || ...); };
   if (is(std::type_identity<std::string*>{}, std::type_identity<Activation*>{}, std::type_identity<Choice>{})) {
-    return toml::table{{"v", value}};
+    return toml::table{{"v", trimmed(value, "\"'")}};
   }
   if (is(std::type_identity<std::vector<std::string>*>{})) {
     toml::array list;
-    for (const std::string& part : split(value, ',')) list.push_back(part);
+    for (const std::string& part : split(trimmed(value, "[] "), ',')) list.push_back(trimmed(part, "\"' "));
     return toml::table{{"v", list}};
   }
   const bool list = is(std::type_identity<std::vector<int64_t>*>{}, std::type_identity<std::vector<double>*>{});
-  return toml::parse(list ? "v = [" + std::string(value) + "]" : "v = " + std::string(value));
+  try {
+    return toml::parse(list ? "v = [" + trimmed(value, "[] ") + "]" : "v = " + std::string(value));
+  } catch (const toml::parse_error&) {
+    return toml::table{{"v", value}};  // a word; its type is refused by name
+  }
 }
 
 template <class T>
@@ -199,8 +209,6 @@ void set(Recipe& recipe, std::string_view assignment) {
     assign(key, *value_table(key, assignment.substr(equals + 1)).get("v"), recipe);
   } catch (const Error& error) {
     throw Error(ErrorKind::usage, where + full_name(key) + " " + error.what());
-  } catch (const toml::parse_error& error) {
-    throw Error(ErrorKind::usage, where + std::string(error.description()));
   }
 }
 

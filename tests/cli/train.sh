@@ -1,0 +1,91 @@
+#!/bin/sh
+# train.sh REDUCENET: training from the command line: results, interruption, resumption, and every bad input.
+set -u
+tool=$1
+. "$(dirname "$(readlink -f "$0")")/check.sh"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+cat >tiny.toml <<'TOML'
+[model]
+arch = "reduce"
+modules = 1
+widths = [4, 8]
+
+[data]
+path = "generated:320"
+validation = 64
+
+[optimizer]
+batch = 16
+ema = 0.9
+
+[train]
+epochs = 4
+threads = 1
+batch_norm_batches = 4
+TOML
+
+# Fails the last command unless FILE… exist and are not empty.
+present() { for file; do [ -s "$file" ] || fail "$file is missing"; done; }
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+
+json '.epochs == 4 and .top1 >= 0 and .val_top1 >= 0 and .images_per_s > 0 and .out == "whole"' train tiny.toml --out whole
+present whole/model.safetensors whole/checkpoint.safetensors whole/metrics.jsonl whole/result.json whole/events.*
+[ "$(wc -l <whole/metrics.jsonl)" = 5 ] || fail "metrics.jsonl has not 4 epochs and a final line"
+json '.nonlinear < 10' inspect whole/model.safetensors
+json '.verified and .nodes_after < .nodes_before' collapse whole/model.safetensors -o whole/deployed.safetensors
+json '.n == 64' eval whole/deployed.safetensors --data generated:320
+json '.["optimizer.lr"].default' train --keys
+
+# Interrupted after the first epoch, by a signal and by force: what goes on ends in the same bits.
+for signal in INT KILL; do
+  arguments="train tiny.toml --out cut, SIG$signal"
+  rm -rf cut
+  "$tool" train tiny.toml --out cut >stdout 2>stderr </dev/null &
+  child=$!
+  while kill -0 $child 2>/dev/null && ! [ -s cut/metrics.jsonl ]; do sleep 0.02; done
+  kill -$signal $child 2>/dev/null
+  wait $child
+  code=$?
+  if [ $signal = INT ] && [ $code -ne 130 ] && [ $code -ne 0 ]; then fail "exit $code, not 130"; fi
+  json '.epochs == 4 and (.interrupted | not)' train tiny.toml --out cut --resume
+  same whole/model.safetensors cut/model.safetensors
+done
+
+refuses 4 'absent\.toml' train absent.toml
+printf '[optimizer]\nlerning_rate = 1\n' >typo.toml
+refuses 3 "typo\.toml: unknown key 'optimizer.lerning_rate'" train typo.toml
+printf '[optimizer\n' >broken.toml
+refuses 3 'broken\.toml' train broken.toml
+refuses 2 "unknown key 'train.epoch'.*train\.epochs" train tiny.toml --set train.epoch=3
+refuses 2 'train.epochs must be a whole number' train tiny.toml --set train.epochs=many
+refuses 2 'optimizer.lr must be in 0 to' train tiny.toml --set optimizer.lr=1e99
+refuses 2 'unknown architecture' train tiny.toml --set model.arch=reduse --out never
+refuses 4 'no such file or folder: nowhere' train tiny.toml --data nowhere --out never
+mkdir -p cifar jpeg/train/a jpeg/test/a
+for i in 1 2 3 4 5; do head -c 30730 /dev/zero >cifar/data_batch_$i.bin; done
+head -c 30000 /dev/zero >cifar/data_batch_3.bin
+refuses 3 'data_batch_3\.bin' train tiny.toml --data cifar --out never
+printf '\377\330\377\340 no more' | tee jpeg/train/a/broken.jpg >jpeg/test/a/broken.jpg
+refuses 3 'broken\.jpg' train tiny.toml --data jpeg --out never
+absent never/model.safetensors
+
+touch file
+refuses 4 'file/run' train tiny.toml --out file/run
+refuses 3 'another architecture.*tensor' train tiny.toml --set 'model.widths=[4, 6]' --out whole --resume
+refuses 2 'comes from another recipe' train tiny.toml --set optimizer.lr=0.05 --out whole --resume
+mkdir short
+head -c 5000 whole/checkpoint.safetensors >short/checkpoint.safetensors
+refuses 3 'short/checkpoint\.safetensors' train tiny.toml --out short --resume
+refuses 4 'none/checkpoint\.safetensors' train tiny.toml --out none --resume
+refuses 1 'the loss is .* at epoch 1, step [0-9]+ ' train tiny.toml --set optimizer.lr=1e6 --set optimizer.ema=0 --out diverged
+present diverged/checkpoint.safetensors
+absent diverged/model.safetensors
+
+json '.epochs == 1' train tiny.toml --epochs 1 --from whole/model.safetensors --out warm
+refuses 2 'no known format' train tiny.toml --from tiny.toml --out never
+
+echo "$tests commands, $failures failures"
+[ $failures -eq 0 ]
