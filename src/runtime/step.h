@@ -14,6 +14,7 @@
 // What a plan is made of: buffers, steps that fill them, and the kernels that run the steps.
 
 namespace reducenet {
+inline namespace engine {  // names apart from the public ones: collapse.h has a Step too
 
 /// Channels in a block, the innermost dimension of Layout::blocked.
 inline constexpr int64_t kBlock = 16;
@@ -134,6 +135,8 @@ struct Kernel {
   /// Computes a part of the output; parts write disjoint memory. nullptr: the output is the input's memory.
   void (*run)(const Call&) noexcept;
 };
+
+}  // namespace engine
 
 /// The one table.
 std::span<const Kernel* const> kernels();
