@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 
@@ -69,14 +70,19 @@ double start_run(const train::Recipe& recipe, const std::filesystem::path& folde
   return left;
 }
 
-train::Result finish_run(const train::Recipe& recipe, const std::filesystem::path& folder, const char* name) {
-  Progress bar(fmt::format("training {}", name));
-  return train::run(recipe, {.out = folder, .resume = true, .on_step = [&bar](const train::Progress& p) {
-                               bar.update(p.step, p.steps,
-                                          fmt::format("loss {:.3f}  accuracy {:.3f}  λ {:.2f}  {:.0f} images/s", p.loss,
-                                                      p.accuracy, p.fade.mean, p.images_per_s),
-                                          p.seconds_left);
-                             }});
+/// The rest of the run, with λ noted at about a hundred of its steps.
+void finish_run(const train::Recipe& recipe, Entry& entry) {
+  Progress bar(fmt::format("training {}", entry.contestant.name));
+  const auto observe = [&](const train::Progress& p) {
+    bar.update(p.step, p.steps,
+               fmt::format("loss {:.3f}  accuracy {:.3f}  λ {:.2f}  {:.0f} images/s", p.loss, p.accuracy, p.fade.mean,
+                           p.images_per_s),
+               p.seconds_left);
+    if (p.step % std::max<int64_t>(p.steps / 100, 1) != 0) return;
+    entry.fade.emplace_back(static_cast<double>(p.step * p.epochs) / static_cast<double>(p.steps), p.fade.mean);
+  };
+  entry.training = train::run(recipe, {.out = entry.folder, .resume = true, .on_step = observe});
+  if (std::ranges::all_of(entry.fade, [](const auto& point) { return point.second == 0; })) entry.fade.clear();
 }
 
 Measured measure(Graph graph, const ImageSet& test) {
@@ -91,7 +97,7 @@ Measured measure(Graph graph, const ImageSet& test) {
 Entry finish(const Contestant& contestant, const train::Recipe& recipe, const std::filesystem::path& folder,
              const ImageSet& test) {
   Entry entry{.contestant = contestant, .folder = folder};
-  entry.training = finish_run(recipe, folder, contestant.name);
+  finish_run(recipe, entry);
   note(fmt::format("{}: trained in {}", contestant.name, clock_time(entry.training.seconds)));
   const Graph deep = load(folder / "model.safetensors");
   Collapsed collapsed = collapse(deep, {.target = contestant.target});

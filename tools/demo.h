@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli.h"
@@ -31,6 +32,7 @@ struct Entry {
   Measured before, after;
   Certificate certificate;
   train::Result training;
+  std::vector<std::pair<double, double>> fade;  ///< (epochs, mean λ); empty without fades
 };
 
 struct DemoFacts {
@@ -43,7 +45,6 @@ struct DemoFacts {
 int64_t count_layers(const Graph& graph);
 std::string demo_text(const std::vector<Entry>& entries, const DemoFacts& facts);
 Json demo_json(const std::vector<Entry>& entries, const DemoFacts& facts);
-/// The page; curves are read from each folder's metrics.jsonl.
 std::string demo_html(const std::vector<Entry>& entries, const DemoFacts& facts);
 
 }  // namespace reducenet::cli

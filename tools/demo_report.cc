@@ -1,11 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "demo.h"
 #include "progress.h"
-#include "reducenet/error.h"
 #include "report/report.h"
 #include "table.h"
 
@@ -21,7 +19,7 @@ std::vector<std::string> row(const std::string& name, const Measured& side, cons
           std::to_string(count_nonlinear(side.graph)),
           fmt::format("{:.2f}", static_cast<double>(count_macs(side.graph)) / 1e6),
           fmt::format("{:.1f}", static_cast<double>(count_parameters(side.graph)) / 1e3),
-          fmt::format("{:.3f}", side.median_ms),
+          fmt::format("{:#.3g}", side.median_ms),
           fmt::format("{:.2f}", 100 * side.top1),
           error};
 }
@@ -42,24 +40,26 @@ Json side_json(const Measured& side) {
           {"median_ms", side.median_ms},        {"top1", side.top1}};
 }
 
-/// One curve per network, from the lines of its metrics.jsonl that have the key.
-report::Chart curves(const std::vector<Entry>& entries, const char* key, const char* title, const char* unit) {
+/// One curve per network that has points; an epoch's figure stands at its end.
+template <class PointsOf>
+report::Chart curves(const std::vector<Entry>& entries, const char* title, const char* unit, PointsOf points_of) {
   report::Chart chart{.title = title, .x_label = "epoch", .y_label = unit, .series = {}, .from_zero = true};
   for (const Entry& entry : entries) {
-    report::Series series{.name = entry.contestant.name, .points = {}};
-    std::ifstream file(entry.folder / "metrics.jsonl");
-    for (std::string line; std::getline(file, line);) {
-      const Json metrics = Json::parse(line, nullptr, false);
-      if (metrics.is_discarded()) {
-        throw Error(ErrorKind::bad_input, (entry.folder / "metrics.jsonl").string() + ": a line is not JSON");
-      }
-      if (metrics.contains(key) && metrics.contains("epoch") && metrics[key].is_number()) {
-        series.points.emplace_back(metrics["epoch"].get<double>(), metrics[key].get<double>());
-      }
-    }
+    report::Series series{.name = entry.contestant.name, .points = points_of(entry)};
     if (!series.points.empty()) chart.series.push_back(std::move(series));
   }
   return chart;
+}
+
+/// A curve through what every epoch of the history has for `member`; negative figures were not measured.
+auto by_epoch(double train::EpochMetrics::*member) {
+  return [member](const Entry& entry) {
+    std::vector<std::pair<double, double>> points;
+    for (const train::EpochMetrics& metrics : entry.training.history) {
+      if (metrics.*member >= 0) points.emplace_back(metrics.epoch, metrics.*member);
+    }
+    return points;
+  };
 }
 
 }  // namespace
@@ -114,9 +114,9 @@ std::string demo_html(const std::vector<Entry>& entries, const DemoFacts& facts)
     page.paragraph(fmt::format("{}: {}.", entry.contestant.name, entry.contestant.role));
 
   page.section("Training", "λ is the share of the activation that is left: at 0 it has become the identity.");
-  page.add({curves(entries, "loss", "Loss", "training, nats"),
-            curves(entries, "val_top1", "Accuracy", "held-out images"),
-            curves(entries, "lambda", "λ", "mean over the fading activations")});
+  page.add({curves(entries, "Loss", "training, nats", by_epoch(&train::EpochMetrics::loss)),
+            curves(entries, "Accuracy", "held-out images", by_epoch(&train::EpochMetrics::val_top1)),
+            curves(entries, "λ", "mean over the fading activations", [](const Entry& entry) { return entry.fade; })});
 
   page.section("The networks",
                "Blue: layers with weights. Orange: not linear. Point at a block for its name and shape.");
