@@ -13,10 +13,10 @@ namespace reducenet {
 struct RegionCheck {
   std::string name;                ///< of the value that the region makes
   double max_abs_error = 0;        ///< before against after, both in double
-  double bound = 0;                ///< what rounding the merged constants can account for
+  double error_to_bound = 0;       ///< largest share of an error in what rounding the merged constants can account for
   double scale = 0;                ///< largest magnitude of the region's output
   double superposition_error = 0;  ///< of the original nodes, relative; 0 where the merged ones are not linear either
-  bool holds() const { return max_abs_error <= bound && superposition_error <= 1e-6; }
+  bool holds() const { return error_to_bound <= 1 && superposition_error <= 1e-6; }
 };
 
 /// Whether two graphs are the same function, and how closely. Tolerance (docs/design.md, "exact or refused"): the

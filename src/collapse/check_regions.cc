@@ -181,7 +181,7 @@ double rounding(DType dtype) {
 }
 
 /// Σ|w|·|x| + |b| through the merged nodes: times the rounding of one constant, what rounding can change.
-double magnitude(const Trial& trial, const Sample& positive) {
+std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   Graph part = trial.after;
   for (Value& value : part.values) {
     if (!value.constant || !is_float(value.constant->dtype())) continue;
@@ -192,10 +192,7 @@ double magnitude(const Trial& trial, const Sample& positive) {
   for (Node& node : part.nodes) {
     if (auto* op = std::get_if<Binary>(&node.op); op && op->kind == Binary::Kind::sub) op->kind = Binary::Kind::add;
   }
-  const Sample sums = outputs(part, trial, {&positive, 1});
-  double largest = 0;
-  for (const double v : sums[0]) largest = std::max(largest, std::abs(v));
-  return largest;
+  return outputs(part, trial, {&positive, 1})[0];
 }
 
 RegionCheck check(const Graph& before, const Graph& after, const Region& region, std::mt19937_64& random) {
@@ -205,18 +202,24 @@ RegionCheck check(const Graph& before, const Graph& after, const Region& region,
   const Sample old = outputs(trial.before, trial, samples);
   const Sample made = outputs(trial.after, trial, std::span(samples).first(2));
   const Sample absolute = combine(a, b, [](double x, double y) { return std::abs(x) + std::abs(y); });
+  const std::vector<double> terms = magnitudes(trial, absolute);
+  const double unit = rounding(after[after.find_value(region.output)].dtype) + kDoubleArithmetic;
 
   RegionCheck result{.name = region.output};
-  const auto worst = [](double& so_far, double value) { so_far = value <= so_far ? so_far : value; };  // NaN stays
+  const auto worst = [](double& so_far, double value) {
+    if (!std::isnan(so_far) && !(value <= so_far)) so_far = value;  // NaN stays
+  };
   const bool linear = count_nonlinear(trial.after) == 0;
   for (size_t i = 0; i < old[0].size(); ++i) {
     for (const Sample::value_type& values : old) worst(result.scale, std::abs(values[i]));
-    for (size_t k = 0; k < made.size(); ++k) worst(result.max_abs_error, std::abs(old[k][i] - made[k][i]));
+    for (size_t k = 0; k < made.size(); ++k) {
+      const double error = std::abs(old[k][i] - made[k][i]);
+      worst(result.max_abs_error, error);
+      worst(result.error_to_bound, error == 0 ? 0 : error / (unit * std::abs(terms[i])));
+    }
     if (linear) worst(result.superposition_error, std::abs(old[1][i] + old[2][i] - old[3][i] - old[0][i]));
   }
   result.superposition_error /= std::max(result.scale, std::numeric_limits<double>::min());
-  const double unit = rounding(after[after.find_value(region.output)].dtype);
-  result.bound = (unit + kDoubleArithmetic) * magnitude(trial, absolute);
   return result;
 }
 

@@ -91,5 +91,110 @@ TEST(Collapse, LinearNetworksBecomeOneAffineMap) {
   }
 }
 
+TEST(Collapse, WhatIsNotLinearIsNamed) {
+  const Graph graph = trained("reduce8", {.widths = {4, 6, 8}, .height = 8, .width = 8});
+  try {
+    collapse(graph, {.target = Target::single});
+    FAIL() << "collapsed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    for (const char* name : {"stem.act", "stage1.module1.act", "stage3.module1.act"}) {
+      EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(Collapse, FadesThatHaveNotEndedStay) {
+  Graph graph = build("reduce8", {.widths = {4, 6, 8}, .height = 8, .width = 8});
+  for (Node& node : graph.nodes) {
+    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0.25;
+  }
+  const Collapsed result = collapse(graph);
+  EXPECT_EQ(count<Fade>(result.graph), count<Fade>(graph));
+  EXPECT_TRUE(verify(graph, result, {.samples = 1}).verified);
+}
+
+TEST(Collapse, StopsAfterAnyNumberOfPatches) {
+  const Graph graph =
+      in_double(trained("reduce8", {.widths = {4, 6, 8}, .branches = {"1x1"}, .height = 8, .width = 8}));
+  const Collapsed whole = collapse(graph);
+  Measure last = measure(graph);
+  for (int64_t n = 0; n <= static_cast<int64_t>(whole.steps.size()); ++n) {
+    const Collapsed part = collapse(graph, {.stop_after = n});
+    ASSERT_EQ(static_cast<int64_t>(part.steps.size()), n);
+    EXPECT_NO_THROW(check(part.graph));
+    EXPECT_LT(relative_error(graph, part.graph, 1), 1e-9) << "after " << n << " patches";
+    if (n > 0) {
+      EXPECT_LT(measure(part.graph), last) << part.steps.back().rule;
+    }
+    last = measure(part.graph);
+  }
+  EXPECT_EQ(print(collapse(graph, {.stop_after = 1000}).graph), print(whole.graph));
+}
+
+TEST(Collapse, ASecondCollapseFindsNothing) {
+  const Collapsed once = collapse(trained("gen2", {.modules = 1, .widths = {4, 6, 8}, .height = 8, .width = 8}));
+  const Collapsed twice = collapse(once.graph);
+  EXPECT_TRUE(twice.steps.empty());
+  EXPECT_TRUE(twice.regions.empty());
+  EXPECT_EQ(print(twice.graph), print(once.graph));
+}
+
+TEST(Collapse, NamesOfInputsAndOutputsPersist) {
+  GraphBuilder b("names");
+  const ValueId x = b.input("x", {1, 2, 4, 4});
+  b.output(b.node("same", Identity{}, {x}));  // both ends must keep their names
+  const ValueId y = b.activation("relu", x, {});
+  b.output(b.node("dropped", Dropout{}, {y}));
+  b.output(b.batch_norm("bn", b.conv("conv", y, 3, {1, 1}, {})));
+  const Graph graph = std::move(b).finish();
+  const Collapsed result = collapse(graph);
+  std::vector<std::string> names;
+  for (const ValueId id : result.graph.outputs) names.push_back(result.graph[id].name);
+  EXPECT_EQ(names, (std::vector<std::string>{"same", "dropped", "bn"}));
+  EXPECT_EQ(result.graph[result.graph.inputs[0]].name, "x");
+  EXPECT_EQ(result.graph.nodes.size(), 3u) << print(result.graph);
+  EXPECT_EQ(relative_error(graph, graph, 1), 0);
+  EXPECT_LT(relative_error(graph, result.graph, 1), 1e-6);
+}
+
+TEST(Collapse, RefusalsSayWhy) {
+  Example e(3);
+  const ValueId x = e.image();
+  const ValueId shifted = e.node(Binary{}, {x, e.constant(Tensor::filled({1}, 1))});
+  e.output(e.conv(shifted, {.kernel = 3, .stride = 1, .padding = Padding{1, 1, 1, 1}}));
+  const Collapsed result = collapse(std::move(e).finish());
+  ASSERT_EQ(result.refused.size(), 1u);
+  EXPECT_EQ(result.refused[0].rule, "affine-before");
+  EXPECT_NE(result.refused[0].why.find("adds its bias inside the image only"), std::string::npos)
+      << result.refused[0].why;
+}
+
+TEST(Collapse, WhatWouldOverflowIsRefused) {
+  GraphBuilder b("overflow");
+  const ValueId x = b.input("x", {1, 1, 4, 4});
+  const ValueId y = b.node("up", Binary{Binary::Kind::mul}, {x, b.constant("large", Tensor::filled({1}, 1e30))});
+  b.output(b.node("up again", Binary{Binary::Kind::mul}, {y, b.constant("large too", Tensor::filled({1}, 1e30))}));
+  const Collapsed result = collapse(std::move(b).finish());
+  EXPECT_TRUE(result.steps.empty());
+  ASSERT_EQ(result.refused.size(), 1u);
+  EXPECT_NE(result.refused[0].why.find("would not be finite in"), std::string::npos) << result.refused[0].why;
+}
+
+TEST(Collapse, PlansNeverCostMore) {
+  const Graph graph = trained("article", {.modules = 2, .widths = {4, 6}, .head = "flatten", .height = 8, .width = 8});
+  const auto cost = [](const Graph& g, const Node& node) { return 5 + static_cast<double>(count_macs(g, node)); };
+  const auto total = [&](const Graph& g) {
+    double sum = 0;
+    for (const Node& node : g.nodes) sum += cost(g, node);
+    return sum;
+  };
+  const Collapsed result = collapse(graph, {.target = Target::plan, .cost = cost});
+  EXPECT_LT(total(result.graph), total(graph));
+  const auto never = [](const Graph&, const Node& node) { return std::holds_alternative<Conv2d>(node.op) ? 1e9 : 0.0; };
+  const Collapsed kept = collapse(graph, {.target = Target::plan, .cost = never});
+  EXPECT_LE(count<Conv2d>(kept.graph), count<Conv2d>(graph));
+}
+
 }  // namespace
 }  // namespace reducenet

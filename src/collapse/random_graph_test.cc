@@ -156,8 +156,8 @@ class RandomGraphs : public ::testing::Test {
         ASSERT_LE(measure(result.graph), measure(graph));
       }
       for (const RegionCheck& region : check_regions(graph, result)) {
-        ASSERT_TRUE(region.holds()) << "seed " << seed << ", " << region.name << ": " << region.max_abs_error << " > "
-                                    << region.bound << ", superposition " << region.superposition_error << "\n"
+        ASSERT_TRUE(region.holds()) << "seed " << seed << ", " << region.name << ": " << region.error_to_bound
+                                    << " of the bound, superposition " << region.superposition_error << "\n"
                                     << print(graph) << print(result.graph);
       }
       for (const Step& step : result.steps) ++fired_[step.rule];

@@ -37,9 +37,11 @@ inline double relative_error(const Graph& before, const Graph& after, uint64_t s
     double scale = 1e-300, off = 0;
     for (size_t k = 0; k < x.size(); ++k) {
       scale = std::max(scale, std::abs(x[k]));
-      off = std::abs(x[k] - y[k]) <= off ? off : std::abs(x[k] - y[k]);
+      const double difference = std::abs(x[k] - y[k]);
+      if (!std::isfinite(difference)) return HUGE_VAL;
+      off = std::max(off, difference);
     }
-    worst = off / scale <= worst ? worst : off / scale;
+    worst = std::max(worst, off / scale);
   }
   return worst;
 }

@@ -139,8 +139,8 @@ Certificate verify(const Graph& before, const Collapsed& collapsed, const Verify
     if (region.holds()) continue;
     certificate.verified = false;
     certificate.why = "the region that makes '" + region.name + "' is not the same function: off by " +
-                      std::to_string(region.max_abs_error) + ", where rounding accounts for " +
-                      std::to_string(region.bound) + "; superposition is off by " +
+                      std::to_string(region.error_to_bound) +
+                      " times what rounding accounts for; superposition is off by " +
                       std::to_string(region.superposition_error);
   }
   return certificate;
