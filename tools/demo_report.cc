@@ -40,13 +40,12 @@ Json side_json(const Measured& side) {
           {"median_ms", side.median_ms},        {"top1", side.top1}};
 }
 
-/// One curve per network that has points; an epoch's figure stands at its end.
+/// One curve per network; an epoch's figure stands at its end.
 template <class PointsOf>
 report::Chart curves(const std::vector<Entry>& entries, const char* title, const char* unit, PointsOf points_of) {
   report::Chart chart{.title = title, .x_label = "epoch", .y_label = unit, .series = {}, .from_zero = true};
   for (const Entry& entry : entries) {
-    report::Series series{.name = entry.contestant.name, .points = points_of(entry)};
-    if (!series.points.empty()) chart.series.push_back(std::move(series));
+    chart.series.push_back({.name = entry.contestant.name, .points = points_of(entry)});
   }
   return chart;
 }
@@ -104,7 +103,7 @@ std::string demo_html(const std::vector<Entry>& entries, const DemoFacts& facts)
       "Deep networks whose activations fade out while they train, collapsed by exact algebra into fewer "
       "layers, and run.");
   page.section("Before and after",
-               fmt::format("{} epochs each on {}. Top-1 is of {} test images, read once, through the runtime. "
+               fmt::format("Epochs each: {}, on {}. Top-1 is of {} test images, read once, through the runtime. "
                            "Milliseconds are the median of one image on one thread of this machine.",
                            facts.epochs, facts.data, facts.test_images));
   report::Table table{{header}};

@@ -102,6 +102,7 @@ std::string to_html(const Chart& chart) {
   const Axis x = axis(xs, left, width - right), y = axis(ys, height - bottom, top);
   std::string svg = grid(chart, x, y), legend;
   for (size_t i = 0; i < chart.series.size(); ++i) {
+    if (std::ranges::none_of(chart.series[i].points, is_drawable)) continue;
     svg += line(chart.series[i], i % 6, x, y);
     legend += fmt::format(R"(<span class="key"><i class="k{}"></i>{}</span>)", i % 6, escape(chart.series[i].name));
   }

@@ -11,7 +11,8 @@ struct Series {
   std::vector<std::pair<double, double>> points;  ///< (x, y), x ascending
 };
 
-/// Lines over a common x axis; each series has a colour, and stands in the legend by name.
+/// Lines over a common x axis. A series' place decides its colour; without points it is left out, and its colour with
+/// it.
 struct Chart {
   std::string title, x_label, y_label;
   std::vector<Series> series;

@@ -20,12 +20,19 @@ std::string_view kind(const Graph& graph, const Node& node) {
   return is_linear(graph, node) ? "plain" : "nonlinear";
 }
 
-/// "Conv 3x3 s2 p1 → 64": the op, and the channels that a layer with weights makes.
+/// "Conv 3x3 s2 → 64": for layers with weights kernel, stride, and the channels they make; otherwise what the op is
+/// called.
 std::string label(const Graph& graph, const Node& node) {
+  std::string text = name_of(node.op);
+  if (const auto* fade = std::get_if<Fade>(&node.op)) return fmt::format("{} {}", text, name_of(fade->activation.kind));
+  if (kind(graph, node) != "weights") return text;
+  if (const auto* conv = std::get_if<Conv2d>(&node.op)) {
+    const auto& weight = graph[node.inputs.at(1)].shape;
+    if (weight && weight->size() == 4) text += fmt::format(" {}x{}", (*weight)[2], (*weight)[3]);
+    if (conv->stride != Size2{1, 1}) text += fmt::format(" s{}", conv->stride[0]);
+  }
   const auto& shape = graph[node.outputs.at(0)].shape;
-  std::string text = describe(node.op);
-  if (kind(graph, node) == "weights" && shape && shape->size() > 1) text += fmt::format(" → {}", (*shape)[1]);
-  return text;
+  return shape && shape->size() > 1 ? text + fmt::format(" → {}", (*shape)[1]) : text;
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ small { color: var(--soft); font-weight: 400; font-size: .85rem; }
 th, td { padding: .45rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } thead th { color: var(--soft); font-weight: 500; font-size: .85rem; }
 tbody th { font-weight: 600; } pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .7rem .9rem; overflow-x: auto; font-size: .9rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
 figure { margin: .5rem 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: .9rem 1rem .7rem; }
 svg { display: block; width: 100%; height: auto; margin-top: .4rem; font-size: 11px; } svg text { fill: var(--soft); }
 .grid { stroke: var(--rule); } .axis { stroke: var(--soft); } .line { fill: none; stroke-width: 2; stroke-linejoin: round; }

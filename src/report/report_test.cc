@@ -41,6 +41,13 @@ TEST(Chart, DrawsFinitePointsInsideTheFrame) {
   EXPECT_NE(html.find("points=\"46.0,10.0 448.0,224.0 \""), std::string::npos) << html;
 }
 
+TEST(Chart, KeepsColoursByPlaceAndLeavesOutEmptySeries) {
+  const std::string html = to_html(Chart{.title = "c", .series = {{"a", {{0, 1}}}, {"b", {}}, {"c", {{0, 2}}}}});
+  EXPECT_EQ(count(html, "<polyline"), 2U);
+  EXPECT_EQ(count(html, "class=\"k1\""), 0U);
+  EXPECT_EQ(count(html, "class=\"k2\""), 1U);
+}
+
 TEST(Chart, OfNothingIsStillAFrame) {
   EXPECT_EQ(count(to_html(Chart{.title = "empty"}), "<svg"), 1U);
 }
@@ -57,6 +64,7 @@ TEST(Network, HasOneBlockPerNodeByKind) {
   std::string html = to_html(graph, "net");
   EXPECT_EQ(count(html, "class=\"block "), graph.nodes.size());
   EXPECT_EQ(count(html, "block weights"), 1U);
+  EXPECT_EQ(count(html, "Conv 3x3 → 4<"), 1U) << html;
   EXPECT_EQ(count(html, "block plain"), 1U);
   EXPECT_EQ(count(html, "block nonlinear"), 2U);
   std::get<Fade>(graph[graph.find_node("fade")].op).lambda = 0;
