@@ -22,7 +22,7 @@ install_missing() {
   [ -n "$missing" ] || return 0
   sudo=
   [ "$(id -u)" = 0 ] || sudo=sudo
-  say "installing by apt:$missing"
+  say "installing by apt, once:$missing"
   $sudo apt-get update -q >&2
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >&2
 }
@@ -31,6 +31,7 @@ configure() {
   install_missing
   launcher=
   if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+  say "building in $build; the first time takes some minutes"
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher >&2
   touch "$build/configured"
 }
@@ -41,12 +42,10 @@ bring_up_to_date() {
   (
     flock 9
     if [ ! -e "$build/configured" ] || [ "$root/cmake/bootstrap.sh" -nt "$build/configured" ]; then configure; fi
-    work=$(ninja -C "$build" -n "$1" | sed -n 's|^\[[0-9]*/\([0-9]*\)\].*|\1|p' | tail -n 1)
-    if [ -n "$work" ]; then
-      say "building $work steps in $build (all of it takes some minutes)"
-      start=$(date +%s)
-      ninja -C "$build" "$1" >&2
-      say "built in $(($(date +%s) - start)) s"
-    fi
+    status=$({
+      { ninja -C "$build" "$1"; echo $? >&3; } |
+        grep --line-buffered -vE 'Re-checking globbed|no work to do|Entering directory' >&2
+    } 3>&1) || true
+    [ "$status" = 0 ] || { say "the build in $build failed"; exit 1; }
   ) 9>"$build/lock"
 }
