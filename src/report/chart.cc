@@ -10,7 +10,7 @@
 namespace reducenet::report {
 namespace {
 
-constexpr double width = 460, height = 260, left = 46, right = 12, top = 10, bottom = 36;
+constexpr double width = 460, height = 260, left = 46, right = 12, top = 12, bottom = 40;
 
 struct Range {
   double low = 0, high = 1;

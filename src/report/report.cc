@@ -27,7 +27,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; } thead th {
 tbody th { font-weight: 600; } pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .7rem .9rem; overflow-x: auto; font-size: .9rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
 figure { margin: .5rem 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: .9rem 1rem .7rem; }
-svg { display: block; width: 100%; height: auto; margin-top: .4rem; font-size: 11px; } svg text { fill: var(--soft); }
+svg { display: block; width: 100%; height: auto; margin-top: .4rem; font-size: 14px; } svg text { fill: var(--soft); }
 .grid { stroke: var(--rule); } .axis { stroke: var(--soft); } .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); } .s4 { stroke: var(--c4); } .s5 { stroke: var(--c5); }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); } .c4 { fill: var(--c4); } .c5 { fill: var(--c5); }

@@ -38,7 +38,7 @@ TEST(Chart, DrawsFinitePointsInsideTheFrame) {
   EXPECT_EQ(count(html, "nan"), 0U) << html;
   EXPECT_NE(html.find("loss &lt;1&gt;"), std::string::npos);
   EXPECT_NE(html.find("a&amp;b"), std::string::npos);
-  EXPECT_NE(html.find("points=\"46.0,10.0 448.0,224.0 \""), std::string::npos) << html;
+  EXPECT_NE(html.find("points=\"46.0,12.0 448.0,220.0 \""), std::string::npos) << html;
 }
 
 TEST(Chart, KeepsColoursByPlaceAndLeavesOutEmptySeries) {
