@@ -68,11 +68,10 @@ def foundation(names):
                 f"{last['collapse']['macs_after'] / 1e6:.2f}",
                 last["collapse"]["nonlinear_after"],
                 f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
-                f"{statistics.mean(r['train']['seconds'] for r in results):.0f}",
                 f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
             ])
         return rows(["network (10 epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
-                     "max abs error of the collapse", "training, s", "command"], body)
+                     "max abs error of the collapse", "command"], body)
     return table
 
 
