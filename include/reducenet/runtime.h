@@ -15,7 +15,7 @@ enum class Tune { none, fast, full };
 struct PlanOptions {
   int64_t batch = 1;       ///< of inputs whose first dimension is open
   int threads = 1;         ///< the caller's included; the result does not depend on it
-  Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run
+  Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run; fast, full: by timing each
 };
 
 /// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena. Arithmetic is

@@ -1,6 +1,7 @@
 #include "runtime/executable.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "reducenet/error.h"
 #include "runtime/arena.h"
@@ -11,10 +12,34 @@ namespace {
 
 /// A part smaller than this is not worth handing to another thread.
 constexpr int64_t kLeastWork = 1 << 16;
+/// Of a well filled convolution: makes seconds comparable with the kernels' predictions.
+constexpr double kMacsPerSecond = 5e10;
 
 /// The layout in which a kernel reads input `i`: what is added to the output lies as the output.
 Layout layout_of_input(const Kernel& kernel, const Step& step, size_t i) {
   return static_cast<int>(i) == step.epilogue.residual ? kernel.out : kernel.in;
+}
+
+/// Seconds that a kernel takes for a step on one thread: the fastest of `rounds` runs on constant inputs.
+double time(Step step, const Kernel& kernel, size_t buffers, int rounds) {
+  if (!kernel.run) return 0;
+  kernel.pack(step);
+  std::vector<float*> pointers(buffers);
+  std::vector<Floats> memory;
+  const auto provide = [&](const Port& port, Layout layout) {
+    memory.emplace_back(static_cast<size_t>(storage(port.shape, layout)), 0.5f);
+    pointers[static_cast<size_t>(port.buffer)] = memory.back().data();
+  };
+  for (size_t i = 0; i < step.inputs.size(); ++i) provide(step.inputs[i], layout_of_input(kernel, step, i));
+  provide(step.output, kernel.out);
+  Floats scratch(static_cast<size_t>(step.scratch));
+  double fastest = std::numeric_limits<double>::infinity();
+  for (int round = 0; round < rounds; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    kernel.run({step, pointers.data(), scratch.data(), 0, 1});
+    fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return fastest;
 }
 
 }  // namespace
@@ -49,14 +74,17 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
       }
       return cost;
     };
-    double least = std::numeric_limits<double>::infinity();
+    std::vector<const Kernel*> candidates;
     for (const Kernel* kernel : kernels()) {
       bool fits = kernel->supports(step) && allowed(*kernel, step) && can_lie(step.output, kernel->out);
       for (size_t i = 0; fits && i < step.inputs.size(); ++i) {
         fits = can_lie(step.inputs[i], layout_of_input(*kernel, step, i));
       }
-      if (!fits) continue;
-      const double cost = kernel->cost(step) + reordering(*kernel);
+      if (fits) candidates.push_back(kernel);
+    }
+    double least = std::numeric_limits<double>::infinity();
+    for (const Kernel* kernel : candidates) {
+      const double cost = candidates.size() == 1 ? 0 : reordering(*kernel) + running(step, *kernel);
       if (cost < least) {
         least = cost;
         step.kernel = kernel;
@@ -77,6 +105,12 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
     std::vector<double>().swap(step.weight);
     program_.steps.push_back(std::move(step));
   }
+}
+
+/// What a kernel takes, by its own prediction or, when tuning, by the clock.
+double Executable::running(const Step& step, const Kernel& kernel) const {
+  if (options_.tune == Tune::none) return kernel.cost(step);
+  return kMacsPerSecond * time(step, kernel, program_.buffers.size(), options_.tune == Tune::fast ? 3 : 30);
 }
 
 /// The buffer itself when it has the layout, else a copy that has it (made once).

@@ -106,6 +106,10 @@ TEST(Plan, ABlockedResultComesBackPlain) {
   expect_near_oracle(std::move(b).finish(), {.batch = 2});
 }
 
+TEST(Plan, KernelsChosenByTimeAgreeToo) {
+  expect_near_oracle(build("resnet20", {}), {.tune = Tune::fast});
+}
+
 TEST(Plan, StepsSayWhatRuns) {
   const Plan plan(build("plain11", {}));
   ASSERT_FALSE(plan.steps().empty());
