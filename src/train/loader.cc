@@ -114,7 +114,7 @@ Loader::Loader(Source source, int64_t size, int64_t first, std::span<float> even
 }
 
 Loader::~Loader() {
-  pending_.wait();
+  if (pending_.valid()) pending_.wait();
 }
 
 Batch Loader::next() {

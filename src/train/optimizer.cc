@@ -15,6 +15,15 @@ std::vector<at::Tensor> zeros_like(const std::vector<at::Tensor>& tensors) {
   return zeros;
 }
 
+std::vector<std::string> names_of(const std::vector<at::Tensor>& tensors, const NamedTorch& state) {
+  std::vector<std::string> names;
+  for (const at::Tensor& tensor : tensors) {
+    names.push_back(
+        std::ranges::find_if(state, [&](const auto& named) { return named.second.is_same(tensor); })->first);
+  }
+  return names;
+}
+
 /// Gradients; zeros where the loss does not depend on the parameter.
 std::vector<at::Tensor> gradients(const std::vector<at::Tensor>& parameters) {
   std::vector<at::Tensor> found;
@@ -29,7 +38,7 @@ std::vector<at::Tensor> gradients(const std::vector<at::Tensor>& parameters) {
 Optimizer::Optimizer(const Network& network, const Recipe::Optimizer& recipe) : recipe_(recipe) {
   for (auto& [parameters, decay] :
        {std::pair{network.decayed_parameters(), recipe.weight_decay}, std::pair{network.undecayed_parameters(), 0.0}}) {
-    Group group{parameters, decay, zeros_like(parameters), {}};
+    Group group{parameters, names_of(parameters, network.state()), decay, zeros_like(parameters), {}};
     if (recipe.algorithm == Recipe::Algorithm::adamw) group.second = zeros_like(parameters);
     if (!parameters.empty()) groups_.push_back(std::move(group));
   }
@@ -76,13 +85,10 @@ void Optimizer::clip() const {
 
 NamedTorch Optimizer::state() const {
   NamedTorch named;
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    const std::string stem = "optimizer." + std::to_string(g) + ".";
-    for (size_t i = 0; i < groups_[g].first.size(); ++i) {
-      named.emplace_back(stem + std::to_string(i) + ".first", groups_[g].first[i]);
-    }
-    for (size_t i = 0; i < groups_[g].second.size(); ++i) {
-      named.emplace_back(stem + std::to_string(i) + ".second", groups_[g].second[i]);
+  for (const Group& group : groups_) {
+    for (size_t i = 0; i < group.parameters.size(); ++i) {
+      named.emplace_back("optimizer.first." + group.names[i], group.first[i]);
+      if (!group.second.empty()) named.emplace_back("optimizer.second." + group.names[i], group.second[i]);
     }
   }
   return named;

@@ -23,13 +23,14 @@ class Optimizer {
   Optimizer(const Network& network, const Recipe::Optimizer& recipe);
   /// `update` counts from 0.
   void step(double lr, int64_t update);
-  /// Moments by name, to be saved; loading copies into them.
+  /// Moments by name ("optimizer.first." + the parameter's), to be saved; loading copies into them.
   NamedTorch state() const;
 
  private:
   /// Parameters that share their weight decay, and their moments.
   struct Group {
     std::vector<at::Tensor> parameters;
+    std::vector<std::string> names;
     double decay;
     std::vector<at::Tensor> first, second;
   };

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -143,6 +144,8 @@ std::string printed(const T& value) {
   std::ostringstream out;
   if constexpr (std::is_same_v<T, bool>) {
     out << (value ? "true" : "false");
+  } else if constexpr (std::is_same_v<T, double>) {
+    out << fmt::format("{}", value);  // the shortest text that reads back as the same number
   } else {
     out << toml::value<T>(value);
   }

@@ -1,0 +1,239 @@
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "formats/native.h"
+#include "reducenet/collapse.h"
+#include "reducenet/data.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "reducenet/train.h"
+#include "reducenet/verify.h"
+
+namespace reducenet::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A run of seconds: generated images, one module a stage, everything switched on.
+Recipe small(std::initializer_list<const char*> settings = {}) {
+  Recipe recipe;
+  for (const char* setting :
+       {"data.path=generated:512", "data.validation=100", "data.cutout=4", "model.arch=reduce", "model.modules=1",
+        "model.widths=4,8", "model.branches=1x1", "model.height=16", "model.width=16", "optimizer.batch=32",
+        "optimizer.ema=0.9", "optimizer.warmup=0.5", "optimizer.label_smoothing=0.1", "train.epochs=3",
+        "train.threads=1", "fade.end=0.5", "train.batch_norm_batches=4"}) {
+    set(recipe, setting);
+  }
+  for (const char* setting : settings) set(recipe, setting);
+  return recipe;
+}
+
+class Run : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(mkdtemp(folder_.data()), nullptr); }
+  void TearDown() override { fs::remove_all(folder_); }
+  fs::path out(const char* name) const { return fs::path(folder_) / name; }
+  /// Runs until `steps` more steps are done.
+  static Result run_steps(const Recipe& recipe, Options options, int64_t steps) {
+    std::atomic<bool> stop = false;
+    options.stop = &stop;
+    options.on_step = [&, left = steps](const Progress&) mutable { stop = --left == 0; };
+    return run(recipe, options);
+  }
+  /// Kind and message of the error that a run must end with.
+  static std::pair<ErrorKind, std::string> failure(const Recipe& recipe, const Options& options) {
+    try {
+      run(recipe, options);
+    } catch (const Error& error) {
+      return {error.kind(), error.what()};
+    }
+    ADD_FAILURE() << "no error";
+    return {};
+  }
+
+ private:
+  std::string folder_ = testing::TempDir() + "run-XXXXXX";
+};
+
+std::string bytes_of(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::vector<nlohmann::json> lines_of(const fs::path& path) {
+  std::ifstream in(path);
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+void expect_contains(const std::string& text, const std::string& part) {
+  EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
+}
+
+void expect_same_tensors(const fs::path& a, const fs::path& b) {
+  const NamedTensors first = read_safetensors(a), second = read_safetensors(b);
+  ASSERT_EQ(first.tensors.size(), second.tensors.size());
+  for (size_t i = 0; i < first.tensors.size(); ++i) {
+    EXPECT_EQ(first.tensors[i].first, second.tensors[i].first);
+    EXPECT_TRUE(first.tensors[i].second == second.tensors[i].second) << first.tensors[i].first;
+  }
+}
+
+TEST_F(Run, WritesEverythingItPromises) {
+  const Recipe recipe = small();
+  const Result result = run(recipe, {.out = out("a")});
+  EXPECT_EQ(result.epochs, 3);
+  EXPECT_EQ(result.history.size(), 3U);
+  EXPECT_GE(result.top1, 0);
+
+  const Graph model = load(out("a") / "model.safetensors");
+  EXPECT_TRUE(std::ranges::none_of(model.nodes, [](const Node& n) { return std::holds_alternative<Fade>(n.op); }));
+  EXPECT_EQ(class_names(model.metadata).size(), 10U);
+  EXPECT_EQ(Preprocessing::from_metadata(model.metadata)->height, 16);
+  EXPECT_EQ(print(parse_recipe(model.metadata.at("recipe"))), print(recipe));
+  const Graph checkpoint = load(out("a") / "checkpoint.safetensors");
+  EXPECT_TRUE(std::ranges::any_of(checkpoint.nodes, [](const Node& n) { return std::holds_alternative<Fade>(n.op); }));
+
+  const auto metrics = lines_of(out("a") / "metrics.jsonl");
+  ASSERT_EQ(metrics.size(), 4U);
+  EXPECT_EQ(metrics[2]["epoch"], 3);
+  EXPECT_EQ(metrics[2]["lambda"]["max"], 0);
+  EXPECT_EQ(metrics[3]["top1"], result.top1);
+  EXPECT_EQ(metrics[3]["val_top1"], result.val_top1);
+  const auto summary = nlohmann::json::parse(bytes_of(out("a") / "result.json"));
+  EXPECT_EQ(summary["epochs"], 3);
+  EXPECT_EQ(print(parse_recipe(summary["recipe"].get<std::string>())), print(recipe));
+  EXPECT_EQ(std::ranges::count_if(fs::directory_iterator(out("a")),
+                                  [](const fs::directory_entry& entry) {
+                                    return entry.path().filename().string().starts_with("events.out.tfevents.");
+                                  }),
+            1);
+
+  // Trained, then collapsed: the same function.
+  const Collapsed collapsed = collapse(model, {.target = Target::module, .cost = {}});
+  EXPECT_TRUE(verify(model, collapsed.graph).verified);
+}
+
+TEST_F(Run, LearnsWhatALinearClassifierCannot) {
+  const Recipe recipe = small({"data.path=generated:2048", "data.validation=512", "data.cutout=0", "data.crop=0",
+                               "optimizer.ema=0", "optimizer.lr=0.2", "train.epochs=6", "model.widths=8,16"});
+  Recipe linear = recipe;
+  set(linear, "model.arch=softmax");
+  set(linear, "optimizer.lr=0.01");
+  const Result deep = run(recipe, {.out = out("deep")}), shallow = run(linear, {.out = out("softmax")});
+  EXPECT_LT(deep.history.back().loss, deep.history.front().loss);
+  EXPECT_GT(deep.val_top1, shallow.val_top1);
+}
+
+TEST_F(Run, InterruptedAndResumedIsTheSameBitForBit) {
+  for (const char* algorithm : {"optimizer.algorithm=sgd", "optimizer.algorithm=adamw"}) {
+    const Recipe recipe = small({algorithm, "optimizer.lr=0.01"});
+    const Result whole = run(recipe, {.out = out("whole")});
+    // 412 images in batches of 32: 12 steps an epoch. Inside an epoch, at its end, and right after the fade's end.
+    EXPECT_TRUE(run_steps(recipe, {.out = out("parts")}, 5).interrupted);
+    EXPECT_TRUE(run_steps(recipe, {.out = out("parts"), .resume = true}, 7).interrupted);
+    EXPECT_TRUE(run_steps(recipe, {.out = out("parts"), .resume = true}, 7).interrupted);
+    const Result parts = run(recipe, {.out = out("parts"), .resume = true});
+    EXPECT_FALSE(parts.interrupted);
+    expect_same_tensors(out("whole") / "checkpoint.safetensors", out("parts") / "checkpoint.safetensors");
+    expect_same_tensors(out("whole") / "model.safetensors", out("parts") / "model.safetensors");
+    EXPECT_EQ(whole.top1, parts.top1);
+    EXPECT_EQ(whole.val_top1, parts.val_top1);
+    ASSERT_EQ(whole.history.size(), parts.history.size());
+    for (size_t i = 0; i < whole.history.size(); ++i) {
+      EXPECT_EQ(whole.history[i].loss, parts.history[i].loss);
+      EXPECT_EQ(whole.history[i].accuracy, parts.history[i].accuracy);
+      EXPECT_EQ(whole.history[i].val_top1, parts.history[i].val_top1);
+      EXPECT_EQ(whole.history[i].fade.mean, parts.history[i].fade.mean);
+    }
+  }
+}
+
+TEST_F(Run, SeedsDecide) {
+  const Result a = run(small({"train.epochs=1"}), {.out = out("a")});
+  const Result b = run(small({"train.epochs=1"}), {.out = out("b")});
+  const Result c = run(small({"train.epochs=1", "train.seed=1"}), {.out = out("c")});
+  expect_same_tensors(out("a") / "model.safetensors", out("b") / "model.safetensors");
+  EXPECT_NE(a.history[0].loss, c.history[0].loss);
+}
+
+TEST_F(Run, WarmStartTakesWhatAgrees) {
+  run(small({"train.epochs=1"}), {.out = out("a")});
+  std::string message;
+  const auto listen = [&](const std::string& text) { message = text; };
+  // Nothing moves: what comes out is what was taken.
+  run(small({"train.epochs=1", "optimizer.lr=0", "optimizer.ema=0", "train.batch_norm_batches=0"}),
+      {.out = out("b"), .from = out("a") / "model.safetensors", .on_message = listen});
+  const Graph a = load(out("a") / "model.safetensors"), b = load(out("b") / "model.safetensors");
+  int64_t weights = 0;
+  for (const Value& value : a.values) {
+    if (!value.constant || value.constant->shape().size() < 2) continue;
+    EXPECT_TRUE(*value.constant == *b.constant(b.find_value(value.name))) << value.name;
+    ++weights;
+  }
+  EXPECT_GT(weights, 4);
+  expect_contains(message, "tensors taken from");
+  const auto [kind, text] = failure(small({"model.arch=softmax", "model.classes=12"}),
+                                    {.out = out("c"), .from = out("a") / "model.safetensors"});
+  EXPECT_EQ(kind, ErrorKind::bad_input);
+  expect_contains(text, "no tensor agrees");
+}
+
+TEST_F(Run, StopsWhenTheLossIsNotFinite) {
+  const auto [kind, text] = failure(small({"optimizer.lr=1e18", "optimizer.warmup=0"}), {.out = out("a")});
+  EXPECT_EQ(kind, ErrorKind::check_failed);
+  expect_contains(text, "epoch 1, step ");
+  const NamedTensors kept = read_safetensors(out("a") / "checkpoint.safetensors");
+  for (const auto& [name, tensor] : kept.tensors) {
+    if (!is_float(tensor.dtype())) continue;
+    EXPECT_TRUE(std::ranges::all_of(tensor.to_floats(), [](float x) { return std::isfinite(x); })) << name;
+  }
+}
+
+TEST_F(Run, RefusesCheckpointsThatDoNotFit) {
+  run_steps(small(), {.out = out("a")}, 2);
+  const fs::path checkpoint = out("a") / "checkpoint.safetensors";
+  const auto resume = [&](const Recipe& recipe) { return failure(recipe, {.out = out("a"), .resume = true}); };
+
+  const auto [wider, wider_text] = resume(small({"model.widths=6,8"}));
+  EXPECT_EQ(wider, ErrorKind::bad_input);
+  expect_contains(wider_text, "another architecture: tensor '");
+  expect_contains(wider_text, "not 6x3x3x3");
+  const auto [deeper, deeper_text] = resume(small({"model.modules=2"}));
+  EXPECT_EQ(deeper, ErrorKind::bad_input);
+  expect_contains(deeper_text, "is missing");
+  const auto [shallower, shallower_text] = resume(small({"model.branches="}));
+  EXPECT_EQ(shallower, ErrorKind::bad_input);
+  expect_contains(shallower_text, "has no counterpart");
+  const auto [other, other_text] = resume(small({"optimizer.lr=0.2"}));
+  EXPECT_EQ(other, ErrorKind::usage);
+  expect_contains(other_text, "[optimizer] lr = 0.1, now lr = 0.2");
+
+  const std::string whole = bytes_of(checkpoint);
+  std::ofstream(checkpoint, std::ios::binary) << whole.substr(0, whole.size() / 2);
+  EXPECT_EQ(resume(small()).first, ErrorKind::bad_input);
+  run(small({"train.epochs=1"}), {.out = out("b")});
+  fs::copy_file(out("b") / "model.safetensors", checkpoint, fs::copy_options::overwrite_existing);
+  expect_contains(resume(small()).second, "no checkpoint of a run");
+}
+
+TEST_F(Run, RefusesWhatCannotWork) {
+  EXPECT_EQ(failure(small(), {.out = out("nothing"), .resume = true}).first, ErrorKind::io);
+  EXPECT_EQ(failure(small({"data.path=/nowhere"}), {.out = out("a")}).first, ErrorKind::io);
+  EXPECT_EQ(failure(small({"data.path="}), {.out = out("a")}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small({"data.validation=512"}), {.out = out("a")}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small({"model.arch=reduce21"}), {.out = out("a")}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small({"model.classes=3"}), {.out = out("a")}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small({"fade.start=0.8"}), {.out = out("a")}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small(), {.out = out("a"), .device = "abacus"}).first, ErrorKind::usage);
+  EXPECT_EQ(failure(small(), {.out = "/proc/nowhere"}).first, ErrorKind::io);
+}
+
+}  // namespace
+}  // namespace reducenet::train
