@@ -75,7 +75,20 @@ def foundation(names):
     return table
 
 
+def train_speed():
+    body = []
+    for path in sorted((RESULTS / "train_speed").glob("*.json")):
+        r = json.loads(path.read_text())
+        body.append([r["threads"], r["expansion"], f"{r['ours_images_per_s']:.0f}", f"{r['peer_images_per_s']:.0f}",
+                     f"**{r['ratio']:.2f}**", r["rounds"],
+                     f"`bench/train_speed/run.py --threads {r['threads']} --expansion {r['expansion']} "
+                     f"--rounds {r['rounds']}`"])
+    return rows(["threads", "expansion", "ours, images/s", "PyTorch, images/s", "ratio (median of pairs)", "pairs",
+                 "command"], body)
+
+
 TABLES = {
+    "train-speed": train_speed,
     "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
                           "softmax-phases", "softmax-pixels"]),
     "reduce": foundation(["reduce20", "plain11", "plain11-branches", "resnet11-article"]),

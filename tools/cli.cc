@@ -25,6 +25,7 @@ void print_error(const char* message) noexcept {
 /// Replaces this process by the reducenet-train beside it.
 void become_trainer(char** argv) {
   const auto trainer = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "reducenet-train";
+  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);  // transparent huge pages for the activations; read at start
   execv(trainer.c_str(), argv);
   throw Error(ErrorKind::unsupported,
               fmt::format("{}: needs {}, which this build does not have: configure with -DREDUCENET_TRAIN=ON (Debian: "

@@ -1,5 +1,9 @@
 #include "verbs.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 using namespace reducenet::cli;
 
 namespace {
@@ -17,8 +21,19 @@ constexpr Verb verbs[] = {
      declare_train},
 };
 
+/// Every step of training allocates the same large buffers: glibc is to keep them, not to return and fault them in
+/// again.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_freed_memory();
   return run(verbs, argc, argv);
 }
