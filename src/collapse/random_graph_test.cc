@@ -27,7 +27,7 @@ class RandomGraph {
         x = e_.node(Activation{e_.chance(0.5) ? Activation::Kind::relu : Activation::Kind::tanh}, {x});
       if (!linear_) e_.maybe_read_again(x);
     }
-    e_.output(e_.chance(linear_ ? 0.9 : 0.5) ? head(x) : x);
+    e_.output(e_.chance(linear_ ? 0.98 : 0.5) ? head(x) : x);
     return std::move(e_).finish();
   }
 
