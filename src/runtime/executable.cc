@@ -114,7 +114,7 @@ double Executable::running(const Step& step, const Kernel& kernel) const {
 }
 
 /// The buffer itself when it has the layout, else a copy that has it (made once).
-int Executable::add_reorder(int from, Layout to, const std::string& node) {
+int Executable::add_reorder(int from, Layout to, std::string node) {
   if (buffer(from).layout == to) return from;
   const Kernel& kernel = to == Layout::blocked ? kPlainToBlocked : kBlockedToPlain;
   for (const Step& step : program_.steps) {
@@ -123,7 +123,8 @@ int Executable::add_reorder(int from, Layout to, const std::string& node) {
   const Shape shape = buffer(from).shape;
   program_.buffers.push_back({.name = buffer(from).name, .shape = shape, .layout = to});
   const int made = static_cast<int>(program_.buffers.size()) - 1;
-  Step step{.node = node, .op = Identity{}, .inputs = {{from, shape}}, .output = {made, shape}, .kernel = &kernel};
+  Step step{
+      .node = std::move(node), .op = Identity{}, .inputs = {{from, shape}}, .output = {made, shape}, .kernel = &kernel};
   program_.steps.push_back(std::move(step));
   return made;
 }

@@ -46,7 +46,7 @@ class Executable {
   double running(const Step& step, const Kernel& kernel) const;
   void place_outputs();
   void lay_out();
-  int add_reorder(int buffer, Layout to, const std::string& node);
+  int add_reorder(int buffer, Layout to, std::string node);
   int root(int buffer) const;
   Buffer& buffer(int index) { return program_.buffers[static_cast<size_t>(index)]; }
   const Buffer& buffer(int index) const { return program_.buffers[static_cast<size_t>(index)]; }
