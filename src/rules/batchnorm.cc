@@ -13,11 +13,7 @@ bool is_linear_layer(const View& view) {
 
 // BN(w∗x + b) = (s·w)∗x + (s·b + t).  Always exact.
 Outcome after(const Site& site) {
-  for (const Accepts first : {&View::is_conv, &View::is_gemm, &View::is_scale, &View::is_batch_norm}) {
-    Outcome outcome = merge_chain(site, first, &View::is_batch_norm);
-    if (!std::holds_alternative<NoMatch>(outcome)) return outcome;
-  }
-  return NoMatch{};
+  return merge_behind(site, &View::is_batch_norm);
 }
 
 Graph after_example(uint64_t seed, bool must_fire) {
@@ -33,8 +29,7 @@ Graph after_example(uint64_t seed, bool must_fire) {
 
 // w∗BN(x) + b = (w·s)∗x + (Σ w·t + b).  Exact where the convolution reads no padding, or t = 0.
 Outcome before(const Site& site) {
-  Outcome outcome = merge_chain(site, &View::is_batch_norm, &View::is_conv);
-  return std::holds_alternative<NoMatch>(outcome) ? merge_chain(site, &View::is_batch_norm, &View::is_gemm) : outcome;
+  return merge_before(site, &View::is_batch_norm);
 }
 
 Graph before_example(uint64_t seed, bool must_fire) {

@@ -7,11 +7,7 @@ namespace {
 
 // s·(w∗x + b) + t = (s·w)∗x + (s·b + t)  for Mul, Add, Sub, Div by a constant per channel, and Neg.  Always exact.
 Outcome affine_after(const Site& site) {
-  for (const Accepts first : {&View::is_conv, &View::is_gemm, &View::is_scale, &View::is_batch_norm}) {
-    Outcome outcome = merge_chain(site, first, &View::is_scale);
-    if (!std::holds_alternative<NoMatch>(outcome)) return outcome;
-  }
-  return NoMatch{};
+  return merge_behind(site, &View::is_scale);
 }
 
 Graph affine_after_example(uint64_t seed, bool must_fire) {
@@ -27,8 +23,7 @@ Graph affine_after_example(uint64_t seed, bool must_fire) {
 
 // w∗(s·x + t) + b = (w·s)∗x + (Σ w·t + b).  Exact where the convolution reads no padding, or t = 0.
 Outcome affine_before(const Site& site) {
-  Outcome outcome = merge_chain(site, &View::is_scale, &View::is_conv);
-  return std::holds_alternative<NoMatch>(outcome) ? merge_chain(site, &View::is_scale, &View::is_gemm) : outcome;
+  return merge_before(site, &View::is_scale);
 }
 
 Graph affine_before_example(uint64_t seed, bool must_fire) {

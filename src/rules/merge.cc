@@ -145,6 +145,19 @@ Outcome merge_chain(const Site& site, Accepts accepts_first, Accepts accepts_sec
   return patch;
 }
 
+Outcome merge_behind(const Site& site, Accepts second) {
+  for (const Accepts first : {&View::is_conv, &View::is_gemm, &View::is_scale, &View::is_batch_norm}) {
+    Outcome outcome = merge_chain(site, first, second);
+    if (!std::holds_alternative<NoMatch>(outcome)) return outcome;
+  }
+  return NoMatch{};
+}
+
+Outcome merge_before(const Site& site, Accepts first) {
+  Outcome outcome = merge_chain(site, first, &View::is_conv);
+  return std::holds_alternative<NoMatch>(outcome) ? merge_chain(site, first, &View::is_gemm) : outcome;
+}
+
 Outcome merge_terms(const Site& site, bool residual) {
   const ValueId result = site.graph[site.node].outputs.empty() ? ValueId{} : site.graph[site.node].outputs[0];
   if (!result || !adds_equals(site, site.node)) return NoMatch{};

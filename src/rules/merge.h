@@ -11,6 +11,11 @@ using Accepts = bool (View::*)() const;
 /// rise.
 Outcome merge_chain(const Site& site, Accepts first, Accepts second);
 
+/// merge_chain of `second` behind any convolution, matrix product, scale or batch norm.
+Outcome merge_behind(const Site& site, Accepts second);
+/// merge_chain of `first` before a convolution or a matrix product.
+Outcome merge_before(const Site& site, Accepts first);
+
 /// Σ ± linear(x) over the site's tree of Add and Sub: two terms that are chains of linear maps of one tensor → one map.
 /// `residual`: one of the two is the tensor itself; otherwise neither is.
 Outcome merge_terms(const Site& site, bool residual);
