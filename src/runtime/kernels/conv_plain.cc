@@ -43,8 +43,7 @@ void conv_plain(const Call& call) {
         const int64_t from = top + u * op.dilation[0];
         for (int64_t v = 0; v < w[3]; ++v, ++weight) {
           const int64_t left = v * op.dilation[1] - op.padding.left;  // column of x under j = 0
-          const int64_t first = std::min(width, ceil_div(std::max<int64_t>(-left, 0), op.stride[1]));
-          const int64_t last = std::min(width, ceil_div(std::max<int64_t>(x[3] - left, 0), op.stride[1]));
+          const auto [first, last] = inside(width, x[3], left, op.stride[1]);
           if (from < 0 || from >= x[2] || first >= last) continue;
           accumulate(to + first, plane + from * x[3] + left + first * op.stride[1], last - first, op.stride[1],
                      *weight);
@@ -77,14 +76,9 @@ double cost(const Step& step) {
   return 8.0 * static_cast<double>(step.macs);
 }
 
-void pack(Step& step) {
-  step.packed.assign(step.weight.begin(), step.weight.end());
-  pack_bias(step, step.weight_shape[0]);
-}
-
 }  // namespace
 
-constinit const Kernel kConvPlain{"conv-plain", Layout::plain, Layout::plain, supports, cost, pack, run};
+constinit const Kernel kConvPlain{"conv-plain", Layout::plain, Layout::plain, supports, cost, pack_as_is, run};
 
 }  // namespace reducenet
 #endif

@@ -30,8 +30,7 @@ void conv_transpose(const Call& call) {
         const float* weight = step.packed.data() + ((c * w[1] + o % w[1]) * kh + u) * kw;
         for (int64_t v = 0; v < kw; ++v) {
           const int64_t left = v * op.dilation[1] - op.padding.left;  // column of y that j = 0 lands on
-          const int64_t first = std::min(x[3], ceil_div(std::max<int64_t>(-left, 0), op.stride[1]));
-          const int64_t last = std::min(x[3], ceil_div(std::max<int64_t>(width - left, 0), op.stride[1]));
+          const auto [first, last] = inside(x[3], width, left, op.stride[1]);
           for (int64_t j = first; j < last; ++j) to[left + j * op.stride[1]] += weight[v] * from[j];
         }
       }
@@ -62,14 +61,9 @@ double cost(const Step& step) {
   return 16.0 * static_cast<double>(step.macs);
 }
 
-void pack(Step& step) {
-  step.packed.assign(step.weight.begin(), step.weight.end());
-  pack_bias(step, step.output.shape[1]);
-}
-
 }  // namespace
 
-constinit const Kernel kConvTranspose{"conv-transpose", Layout::plain, Layout::plain, supports, cost, pack, run};
+constinit const Kernel kConvTranspose{"conv-transpose", Layout::plain, Layout::plain, supports, cost, pack_as_is, run};
 
 }  // namespace reducenet
 #endif

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "runtime/step.h"
 
 namespace reducenet {
@@ -14,5 +16,16 @@ extern const Kernel kConcat, kConcatBlocked, kGather, kSoftmax;
 
 /// step.bias as floats for `channels` ≥ its own number, zero where there is none.
 void pack_bias(Step& step, int64_t channels);
+/// The weight in the file's order, and a bias for each output channel.
+void pack_as_is(Step& step);
+
+/// The j in [0, count) for which left + j·stride lies in [0, size).
+struct Columns {
+  int64_t first, last;  // half open
+};
+inline Columns inside(int64_t count, int64_t size, int64_t left, int64_t stride) {
+  return {std::min(count, ceil_div(std::max<int64_t>(-left, 0), stride)),
+          std::min(count, ceil_div(std::max<int64_t>(size - left, 0), stride))};
+}
 
 }  // namespace reducenet

@@ -18,6 +18,11 @@ std::span<const Kernel* const> kernels() {
   return kTable;
 }
 
+void pack_as_is(Step& step) {
+  step.packed.assign(step.weight.begin(), step.weight.end());
+  pack_bias(step, step.output.shape[1]);
+}
+
 void pack_bias(Step& step, int64_t channels) {
   step.packed_bias.assign(static_cast<size_t>(channels), 0.0f);
   for (size_t c = 0; c < step.bias.size(); ++c) step.packed_bias[c] = static_cast<float>(step.bias[c]);
