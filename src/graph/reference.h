@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "graph/strides.h"
 #include "reducenet/op.h"
 
 // The oracle's arithmetic: loops as the definitions read, in T (double, or float to see what float32 does).
@@ -191,33 +192,7 @@ inline int64_t padded_source(const Pad& op, int64_t i, int64_t begin, int64_t si
   return -1;
 }
 
-/// Row-major strides of `shape` seen through broadcasting to `to` (0 along broadcast axes).
-inline std::vector<int64_t> broadcast_strides(const Shape& shape, const Shape& to) {
-  std::vector<int64_t> strides(to.size(), 0);
-  int64_t stride = 1;
-  for (size_t i = 0; i < shape.size(); ++i) {
-    const size_t from_back = shape.size() - 1 - i;
-    if (shape[from_back] != 1) strides[to.size() - 1 - i] = stride;
-    stride *= shape[from_back];
-  }
-  return strides;
-}
-
-/// Calls visit(position in `shape`, Σ index·strides[k] for each k) for every index of `shape`, in row-major order.
-template <size_t N, class Visit>
-void for_each_index(const Shape& shape, const std::array<std::vector<int64_t>, N>& strides, Visit visit) {
-  const int64_t count = element_count(shape);
-  std::vector<int64_t> index(shape.size());
-  std::array<int64_t, N> offset{};
-  for (int64_t position = 0; position < count; ++position) {
-    visit(position, offset);
-    for (size_t axis = shape.size(); axis-- > 0;) {
-      for (size_t k = 0; k < N; ++k) offset[k] += strides[k][axis];
-      if (++index[axis] < shape[axis]) break;
-      for (size_t k = 0; k < N; ++k) offset[k] -= strides[k][axis] * shape[axis];
-      index[axis] = 0;
-    }
-  }
-}
+using reducenet::broadcast_strides;
+using reducenet::for_each_index;
 
 }  // namespace reducenet::reference

@@ -6,10 +6,10 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/elementwise.cc"
+#include "graph/strides.h"
 #include "hwy/foreach_target.h"
 #include "runtime/kernels/epilogue-inl.h"
 #include "runtime/kernels/rows.h"
-#include "runtime/kernels/strides.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace reducenet::HWY_NAMESPACE {
@@ -165,7 +165,7 @@ void pack_broadcast(Step& step) {
     a.pop_back();
     b.pop_back();
   }
-  for_each_index<2>(rows, {a, b}, [&](const std::array<int64_t, 2>& from) {
+  for_each_index<2>(rows, {a, b}, [&](int64_t, const std::array<int64_t, 2>& from) {
     step.table.insert(step.table.end(), from.begin(), from.end());
   });
 }

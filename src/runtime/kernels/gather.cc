@@ -1,8 +1,8 @@
 // y[i] = x[from[i]], or a constant: transposition and padding, by a table made beforehand.
 #include <algorithm>
 
+#include "graph/strides.h"
 #include "runtime/kernels/rows.h"
-#include "runtime/kernels/strides.h"
 
 namespace reducenet {
 namespace {
@@ -37,7 +37,8 @@ void pack(Step& step) {
   if (const auto* transpose = std::get_if<Transpose>(&step.op)) {
     std::vector<int64_t> strides;
     for (const int64_t axis : transpose->perm) strides.push_back(dense[static_cast<size_t>(axis)]);
-    for_each_index<1>(y, {strides}, [&](const std::array<int64_t, 1>& from) { step.table.push_back(from[0]); });
+    for_each_index<1>(y, {strides},
+                      [&](int64_t, const std::array<int64_t, 1>& from) { step.table.push_back(from[0]); });
     return;
   }
   const Pad& pad = std::get<Pad>(step.op);

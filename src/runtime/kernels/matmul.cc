@@ -2,8 +2,8 @@
 // time.
 #include <array>
 
+#include "graph/strides.h"
 #include "runtime/kernels/rows.h"
-#include "runtime/kernels/strides.h"
 
 namespace reducenet {
 namespace {
@@ -53,9 +53,10 @@ void pack(Step& step) {
     for (int64_t& step : steps) step *= matrix;
     return steps;
   };
-  for_each_index<2>(
-      batch, {strides(a, p.rows * p.inner), strides(b, p.inner * p.columns)},
-      [&](const std::array<int64_t, 2>& from) { step.table.insert(step.table.end(), from.begin(), from.end()); });
+  for_each_index<2>(batch, {strides(a, p.rows * p.inner), strides(b, p.inner * p.columns)},
+                    [&](int64_t, const std::array<int64_t, 2>& from) {
+                      step.table.insert(step.table.end(), from.begin(), from.end());
+                    });
 }
 
 void run(const Call& call) noexcept {

@@ -25,14 +25,14 @@ inline std::vector<int64_t> broadcast_strides(const Shape& shape, const Shape& t
   return strides;
 }
 
-/// visit(Σ index·strides[k] for each k), for every index of `shape` in row-major order.
+/// visit(position in `shape`, Σ index·strides[k] for each k), for every index of `shape` in row-major order.
 template <size_t N, class Visit>
 void for_each_index(const Shape& shape, const std::array<std::vector<int64_t>, N>& strides, Visit visit) {
   const int64_t count = element_count(shape);
   Shape index(shape.size(), 0);
   std::array<int64_t, N> offset{};
-  for (int64_t i = 0; i < count; ++i) {
-    visit(offset);
+  for (int64_t position = 0; position < count; ++position) {
+    visit(position, offset);
     for (size_t axis = shape.size(); axis-- > 0;) {
       for (size_t k = 0; k < N; ++k) offset[k] += strides[k][axis];
       if (++index[axis] < shape[axis]) break;
