@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "rules/reason.h"
+
 namespace reducenet {
 namespace {
 
 std::string too_costly(const Site& site, int64_t before, int64_t after) {
-  return "merging would raise the multiply-accumulates at " + label(site.graph, site.node) + " from " +
+  return "merging " + std::string(reason::kWork) + " at " + label(site.graph, site.node) + " from " +
          std::to_string(before) + " to " + std::to_string(after);
 }
 
@@ -68,7 +70,7 @@ void find_paths(const Site& site, Term& term) {
       const NodeId producer = site.uses.producer_of(last.source);
       if (producer && std::holds_alternative<AveragePool>(site.graph[producer].op)) {
         term.beyond = site.graph[producer].inputs[0];
-        term.why = label(site.graph, producer) + " leaves padding out of its means: at the border it is no convolution";
+        term.why = label(site.graph, producer) + " " + std::string(reason::kMeanOfInside);
       }
       return;
     }
@@ -178,8 +180,7 @@ Outcome merge_terms(const Site& site, bool residual) {
           if ((a.maps.empty() || b.maps.empty()) != residual) continue;
           const auto into = sum(a.geometry, b.geometry, image_size(site.graph, a.source));
           if (!into) {
-            why = "the branches that meet at " + label(site.graph, site.node) +
-                  " are not aligned: " + "strides or paddings differ";
+            why = "the branches that meet at " + label(site.graph, site.node) + " " + std::string(reason::kNotAligned);
             continue;
           }
           if (is_vector_map_without_gemm(*into, rank)) continue;

@@ -2,6 +2,7 @@
 
 #include "rules/example.h"
 #include "rules/merge.h"
+#include "rules/reason.h"
 #include "rules/rows.h"
 
 namespace reducenet {
@@ -64,8 +65,8 @@ Outcome flatten_linear(const Site& site) {
   const int64_t rows = gemm->geometry.out, inputs = map->geometry.in * *in[0] * *in[1];
   const int64_t before = gemm->geometry.weights() + work_of(site.graph, *map), after = rows * inputs;
   if (after > before) {
-    return Refused{"one matrix for " + label(site.graph, map->node) + " and " + label(site.graph, site.node) +
-                   " would take " + std::to_string(after) + " multiply-accumulates instead of " +
+    return Refused{label(site.graph, map->node) + " and " + label(site.graph, site.node) + " " +
+                   std::string(reason::kMatrix) + ": " + std::to_string(after) + " instead of " +
                    std::to_string(before)};
   }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rules/reason.h"
+
 namespace reducenet {
 namespace {
 
@@ -302,13 +304,13 @@ std::optional<std::string> border_obstacle(const Graph& graph, const View& first
     reads_padding |= border.reads_padding;
     if (border.zeros_agree) continue;
     return "zero padding inside the chain at node " + label(graph, reader) + ": what " + label(graph, first.node) +
-           " would make there is not zero, so border outputs differ";
+           " " + std::string(reason::kBorder);
   }
   if (!reads_padding) return std::nullopt;
   const std::vector<double> bias = bias_of(graph, first);
   if (std::all_of(bias.begin(), bias.end(), [](double b) { return b == 0; })) return std::nullopt;
-  return "zero padding inside the chain at node " + label(graph, reader) + ": " + label(graph, first.node) +
-         " adds its bias inside the image only, so border outputs differ";
+  return "zero padding inside the chain at node " + label(graph, reader) + ": " + label(graph, first.node) + " " +
+         std::string(reason::kBias);
 }
 
 std::string label(const Graph& graph, NodeId node) {
@@ -317,10 +319,10 @@ std::string label(const Graph& graph, NodeId node) {
 
 std::optional<std::string> other_readers(const Site& site, ValueId value) {
   const std::string& name = site.graph[value].name;
-  if (site.uses.is_output[static_cast<size_t>(value.index)]) return "'" + name + "' is an output of the graph";
+  if (site.uses.is_output[static_cast<size_t>(value.index)]) return "'" + name + "' " + std::string(reason::kIsOutput);
   const size_t readers = site.uses.consumers_of(value).size();
   if (readers <= 1) return std::nullopt;
-  return "'" + name + "' is read " + std::to_string(readers) + " times: merging would compute it again";
+  return "'" + name + "' is read " + std::to_string(readers) + " times: " + std::string(reason::kReadAgain);
 }
 
 bool is_pinned(const Site& site, ValueId value) {
