@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "reducenet/cost.h"
 #include "reducenet/graph.h"
 
 namespace reducenet {
@@ -73,8 +74,8 @@ enum class Target { plan, module, conv, single };
 
 struct CollapseOptions {
   Target target = Target::module;
-  int64_t stop_after = -1;                                ///< apply at most so many patches (for bisecting); −1: all
-  std::function<double(const Graph&, const Node&)> cost;  ///< of a node, for Target::plan; default: MACs
+  int64_t stop_after = -1;  ///< apply at most so many patches (for bisecting); −1: all
+  Cost cost;                ///< what Target::plan lowers; none: multiply-accumulates
 };
 
 /// What every patch lowers, compared in this order: nodes, then multiplications for one sample (unknown dimensions

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "collapse/region.h"
+#include "collapse/sizes.h"
 #include "reducenet/verify.h"
 #include "rules/view.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 /// What arithmetic in double may lose where batch norms of tiny variance cancel, relative to the terms that are summed.
 constexpr double kDoubleArithmetic = 1e-9;
+/// Rows and columns that stand for an open size.
+constexpr int64_t kSide = 32;
 
 /// The spatial size at which a region is tried: large enough for outputs that touch the top, neither end, and the
 /// bottom, equal to the true size modulo every stride, so that the last windows fall alike.
@@ -107,21 +110,6 @@ Trial prepare(const Graph& before, const Graph& after, const Region& region) {
     if (shape.size() == 4) crop.fit(shape);
   }
   return trial;
-}
-
-/// The graph with open sizes fixed: 1 sample, 32 rows or columns.
-Graph with_sizes(Graph graph) {
-  for (const ValueId id : graph.inputs) {
-    auto& shape = graph[id].shape;
-    for (size_t i = 0; shape && i < shape->size(); ++i) {
-      if ((*shape)[i] < 0) (*shape)[i] = i == 0 ? 1 : 32;
-    }
-  }
-  for (const Node& node : graph.nodes) {
-    if (!std::holds_alternative<Opaque>(node.op)) graph[node.outputs[0]].shape.reset();
-  }
-  infer_shapes(graph);
-  return graph;
 }
 
 using Sample = std::vector<std::vector<double>>;  // by input
@@ -228,7 +216,7 @@ RegionCheck check(const Graph& before, const Graph& after, const Region& region,
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
   std::mt19937_64 random(collapsed.regions.size());
   std::vector<RegionCheck> checks;
-  const Graph sized = with_sizes(before);
+  const Graph sized = with_sizes(before, kSide);
   for (const Region& region : collapsed.regions) checks.push_back(check(sized, collapsed.graph, region, random));
   return checks;
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "collapse/driver.h"
+#include "collapse/planner.h"
 #include "collapse/region.h"
 #include "collapse/single.h"
 #include "fades/fades.h"
@@ -47,8 +48,13 @@ Graph settle(const Graph& graph) {
 }
 
 Collapsed collapse(const Graph& graph, const CollapseOptions& options) {
+  const Cost cost = options.cost ? options.cost : macs_cost;
   Driver driver(settle(graph), rules(), options);
-  driver.run({.dense = options.target == Target::plan});
+  if (options.target == Target::plan) {
+    plan(driver, cost);
+  } else {
+    driver.run({});
+  }
   if (options.target == Target::conv) driver.run({.enlarge = true});
   Collapsed result = std::move(driver).finish();
   if (options.target == Target::conv && options.stop_after < 0) require_one_conv(result);

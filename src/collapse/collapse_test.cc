@@ -181,20 +181,5 @@ TEST(Collapse, WhatWouldOverflowIsRefused) {
   EXPECT_NE(result.refused[0].why.find("would not be finite in"), std::string::npos) << result.refused[0].why;
 }
 
-TEST(Collapse, PlansNeverCostMore) {
-  const Graph graph = trained("article", {.modules = 2, .widths = {4, 6}, .head = "flatten", .height = 8, .width = 8});
-  const auto cost = [](const Graph& g, const Node& node) { return 5 + static_cast<double>(count_macs(g, node)); };
-  const auto total = [&](const Graph& g) {
-    double sum = 0;
-    for (const Node& node : g.nodes) sum += cost(g, node);
-    return sum;
-  };
-  const Collapsed result = collapse(graph, {.target = Target::plan, .cost = cost});
-  EXPECT_LT(total(result.graph), total(graph));
-  const auto never = [](const Graph&, const Node& node) { return std::holds_alternative<Conv2d>(node.op) ? 1e9 : 0.0; };
-  const Collapsed kept = collapse(graph, {.target = Target::plan, .cost = never});
-  EXPECT_LE(count<Conv2d>(kept.graph), count<Conv2d>(graph));
-}
-
 }  // namespace
 }  // namespace reducenet

@@ -70,28 +70,40 @@ void Driver::run(Freedom freedom) {
 bool Driver::visit(NodeId id) {
   refused_.erase(id.index);
   for (const Rule& rule : rules_) {
-    if (options_.stop_after >= 0 && static_cast<int64_t>(steps_.size()) >= options_.stop_after) return false;
-    const std::string name = graph_[id].name;
-    Outcome outcome = rule.apply({graph_, uses_, id, freedom_});
-    if (auto* refused = std::get_if<Refused>(&outcome)) {
-      refused_[id.index].push_back({name, std::string(rule.name), std::move(refused->why)});
-    }
-    auto* patch = std::get_if<Patch>(&outcome);
-    if (!patch) continue;
-    complete(*patch, "rule " + std::string(rule.name) + " at node '" + name + "'");
-    const std::vector<NodeId> dead = dying(*patch);
-    if (auto why = objection(*patch, dead)) {
-      refused_[id.index].push_back({name, std::string(rule.name), std::move(*why)});
-      continue;
-    }
-    const std::string op = describe(graph_[id].op);
-    std::string made;
-    for (const Node& node : patch->nodes_) made += (made.empty() ? "" : ", ") + describe(node.op);
-    apply(std::move(*patch), dead);
-    steps_.push_back({std::string(rule.name), name, made.empty() ? op + " removed" : std::move(made)});
-    return true;
+    if (!may_step()) return false;
+    if (take(rule.name, id, rule.apply({graph_, uses_, id, freedom_}), false)) return true;
   }
   return false;
+}
+
+bool Driver::offer(std::string_view rule, NodeId id, const std::function<Outcome(const Site&)>& propose) {
+  return may_step() && take(rule, id, propose({graph_, uses_, id, {.enlarge = true, .dense = true}}), true);
+}
+
+void Driver::refuse(std::string_view rule, NodeId id, std::string why) {
+  refused_[id.index].push_back({graph_[id].name, std::string(rule), std::move(why)});
+}
+
+bool Driver::take(std::string_view rule, NodeId id, Outcome outcome, bool weighed) {
+  if (auto* refused = std::get_if<Refused>(&outcome)) refuse(rule, id, std::move(refused->why));
+  auto* patch = std::get_if<Patch>(&outcome);
+  if (!patch) return false;
+  const std::string name = graph_[id].name, where = "rule " + std::string(rule) + " at node '" + name + "'";
+  complete(*patch, where);
+  const std::vector<NodeId> dead = dying(*patch);
+  auto why = not_finite(*patch);
+  if (!why && !weighed) why = too_costly(*patch, dead);
+  if (why) {
+    refuse(rule, id, std::move(*why));
+    return false;
+  }
+  const std::string op = describe(graph_[id].op);
+  std::string made;
+  for (const Node& node : patch->nodes_) made += (made.empty() ? "" : ", ") + describe(node.op);
+  const Measure change = apply(std::move(*patch), dead);
+  if (!weighed && change >= Measure{}) throw Error(ErrorKind::check_failed, where + " lowers no measure");
+  steps_.push_back({std::string(rule), name, made.empty() ? op + " removed" : std::move(made)});
+  return true;
 }
 
 void Driver::complete(Patch& patch, const std::string& where) const {
@@ -163,7 +175,7 @@ std::vector<NodeId> Driver::dying(const Patch& patch) const {
   return dead;
 }
 
-std::optional<std::string> Driver::objection(const Patch& patch, const std::vector<NodeId>& dead) const {
+std::optional<std::string> Driver::not_finite(const Patch& patch) const {
   for (const Value& value : patch.values_) {
     if (!value.constant || value.constant->dtype() != DType::f64) continue;
     for (const double v : value.constant->as<double>()) {
@@ -171,16 +183,27 @@ std::optional<std::string> Driver::objection(const Patch& patch, const std::vect
       return "the merged constant '" + value.name + "' would not be finite in " + std::string(to_string(value.dtype));
     }
   }
-  if (options_.cost && !freedom_.enlarge) {
-    Graph made;  // what the cost function needs to see of the patch
-    made.values = graph_.values;
-    made.values.insert(made.values.end(), patch.values_.begin(), patch.values_.end());
-    double before = 0, after = 0;
-    for (const NodeId id : dead) before += options_.cost(graph_, graph_[id]);
-    for (const Node& node : patch.nodes_) after += options_.cost(made, node);
-    if (after > before) return "merging would cost " + std::to_string(after) + " instead of " + std::to_string(before);
-  }
   return std::nullopt;
+}
+
+std::optional<std::string> Driver::too_costly(const Patch& patch, const std::vector<NodeId>& dead) const {
+  if (options_.target != Target::plan || !options_.cost) return std::nullopt;
+  const auto first = static_cast<int32_t>(graph_.values.size());
+  double before = 0, after = 0;
+  for (const NodeId id : dead) {
+    const auto workload = workload_of(graph_, graph_[id]);
+    if (!workload) return std::nullopt;
+    before += options_.cost(*workload);
+  }
+  for (const Node& node : patch.nodes_) {
+    const auto workload = workload_of(node, [&](ValueId id) {
+      return operand_of(id.index < first ? graph_[id] : patch.values_[static_cast<size_t>(id.index - first)]);
+    });
+    if (!workload) return std::nullopt;
+    after += options_.cost(*workload);
+  }
+  if (after <= before) return std::nullopt;
+  return "merging would cost " + std::to_string(after) + " instead of " + std::to_string(before);
 }
 
 std::string Driver::unique(const std::string& stem, std::unordered_set<std::string>& taken) const {
@@ -189,7 +212,7 @@ std::string Driver::unique(const std::string& stem, std::unordered_set<std::stri
   return name;
 }
 
-void Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
+Measure Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
   Measure change;
   for (const NodeId id : dead) {
     change.nodes -= 1;
@@ -225,9 +248,7 @@ void Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
     revisit({static_cast<int32_t>(i)});
   }
   for (size_t i = first_value; i < graph_.values.size(); ++i) revisit_around({static_cast<int32_t>(i)});
-  if (change >= Measure{}) {
-    throw Error(ErrorKind::check_failed, "a patch that makes '" + graph_.nodes.back().name + "' lowers no measure");
-  }
+  return change;
 }
 
 void Driver::redirect(ValueId before, ValueId after, bool is_new) {

@@ -16,18 +16,35 @@ class Driver {
 
   /// Throws Error(check_failed) naming rule and node when a patch changes a shape or does not lower the measure.
   void run(Freedom freedom);
+  /// Applies what `propose` makes of the node, as `rule` in the log, whether or not the measure falls: whoever asks has
+  /// weighed it. False when it proposes nothing, a merged constant would not be finite, or stop_after is reached.
+  bool offer(std::string_view rule, NodeId node, const std::function<Outcome(const Site&)>& propose);
+  /// Notes why the plan leaves a node as it is.
+  void refuse(std::string_view rule, NodeId node, std::string why);
+  /// Which rules run() tries from now on.
+  void use(std::span<const Rule> rules) { rules_ = rules; }
+
+  /// Nodes in no order, replaced ones among them.
+  const Graph& graph() const { return graph_; }
+  const Uses& uses() const { return uses_; }
+  bool is_alive(NodeId node) const { return alive_[static_cast<size_t>(node.index)]; }
   /// The graph in order, its constants rounded to the dtypes of the model; steps and refusals. Regions stay empty.
   Collapsed finish() &&;
 
  private:
   bool visit(NodeId node);
+  bool may_step() const { return options_.stop_after < 0 || static_cast<int64_t>(steps_.size()) < options_.stop_after; }
+  /// Applies the patch, if that is what `outcome` is and nothing speaks against it.
+  bool take(std::string_view rule, NodeId node, Outcome outcome, bool weighed);
   /// Nodes that nothing needs once the patch is applied.
   std::vector<NodeId> dying(const Patch& patch) const;
   /// Fills in names, shapes and dtypes of what the patch adds; throws when it does not fit what it replaces.
   void complete(Patch& patch, const std::string& where) const;
   /// Why the patch, though right, is not applied.
-  std::optional<std::string> objection(const Patch& patch, const std::vector<NodeId>& dead) const;
-  void apply(Patch patch, const std::vector<NodeId>& dead);
+  std::optional<std::string> not_finite(const Patch& patch) const;
+  std::optional<std::string> too_costly(const Patch& patch, const std::vector<NodeId>& dead) const;
+  /// Returns what became of the measure.
+  Measure apply(Patch patch, const std::vector<NodeId>& dead);
   void redirect(ValueId before, ValueId after, bool is_new);
   void remove(NodeId node);
   void revisit(NodeId node);
