@@ -166,6 +166,53 @@ LinearMap sum(LinearMap a, LinearMap b, const Geometry& into) {
   return result;
 }
 
+std::optional<Geometry> stack(const Geometry& a, const Geometry& b, const ImageSize& size) {
+  if (a.in != b.in) return std::nullopt;
+  const auto rows = sum(a.axes[0], b.axes[0], size[0]), columns = sum(a.axes[1], b.axes[1], size[1]);
+  if (!rows || !columns) return std::nullopt;
+  return without_crops({.in = a.in, .out = a.out + b.out, .groups = 1, .axes = {*rows, *columns}});
+}
+
+LinearMap stack(LinearMap a, LinearMap b, const Geometry& into) {
+  const auto part = [&](LinearMap map) {
+    Geometry alone = into;
+    alone.out = map.geometry.out;
+    return embed(std::move(map), alone);
+  };
+  LinearMap result = part(std::move(a));
+  const LinearMap other = part(std::move(b));
+  result.geometry = into;
+  result.weight.insert(result.weight.end(), other.weight.begin(), other.weight.end());
+  result.bias.insert(result.bias.end(), other.bias.begin(), other.bias.end());
+  return result;
+}
+
+LinearMap columns_of(const LinearMap& map, int64_t first, int64_t count) {
+  LinearMap part{map.geometry, {}, std::vector<double>(map.bias.size())};
+  part.geometry.in = count;
+  const int64_t taps = map.geometry.taps();
+  for (int64_t o = 0; o < map.geometry.out; ++o) {
+    const auto from = map.weight.begin() + (o * map.geometry.in + first) * taps;
+    part.weight.insert(part.weight.end(), from, from + count * taps);
+  }
+  return part;
+}
+
+std::optional<LinearMap> groups_of(const LinearMap& map, int64_t first, int64_t count) {
+  const Geometry& g = map.geometry;
+  const int64_t per_group = g.in / g.groups, out_per_group = g.out / g.groups;
+  if (first % per_group != 0 || count % per_group != 0) return std::nullopt;
+  const int64_t begin = first / per_group * out_per_group, out = count / per_group * out_per_group;
+  const int64_t each = per_group * g.taps();
+  LinearMap part{g,
+                 {map.weight.begin() + begin * each, map.weight.begin() + (begin + out) * each},
+                 {map.bias.begin() + begin, map.bias.begin() + begin + out}};
+  part.geometry.in = count;
+  part.geometry.out = out;
+  part.geometry.groups = count / per_group;
+  return part;
+}
+
 Geometry without_crops(Geometry geometry) {
   for (Axis& axis : geometry.axes) {
     const auto taps_for = [&](int64_t padding) {

@@ -63,6 +63,15 @@ std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSiz
 /// a + b in the geometry `into` (from the function above).
 LinearMap sum(LinearMap a, LinearMap b, const Geometry& into);
 
+/// The geometry of [a; b], both maps' outputs one after the other; nothing when those are not aligned.
+std::optional<Geometry> stack(const Geometry& a, const Geometry& b, const ImageSize& size);
+/// [a; b] in the geometry `into` (from the function above).
+LinearMap stack(LinearMap a, LinearMap b, const Geometry& into);
+/// The map of inputs first … first + count − 1 alone, without bias; the map has one group.
+LinearMap columns_of(const LinearMap& map, int64_t first, int64_t count);
+/// The map of inputs first … first + count − 1 to the outputs of their groups; nothing when a group is cut.
+std::optional<LinearMap> groups_of(const LinearMap& map, int64_t first, int64_t count);
+
 /// The same map with crops turned into zero taps: no padding is negative.
 Geometry without_crops(Geometry geometry);
 /// The same map in a geometry that holds all its taps.

@@ -7,11 +7,6 @@
 namespace reducenet {
 namespace {
 
-std::string too_costly(const Site& site, int64_t before, int64_t after) {
-  return "merging " + std::string(reason::kWork) + " at " + label(site.graph, site.node) + " from " +
-         std::to_string(before) + " to " + std::to_string(after);
-}
-
 bool is_vector_map_without_gemm(const Geometry& geometry, size_t rank) {
   return rank == 2 && geometry.groups > 1;
 }
@@ -125,25 +120,34 @@ Patch merged(const Site& site, const std::vector<Term>& terms, size_t i, size_t 
 
 }  // namespace
 
+std::string too_costly(const Site& site, int64_t before, int64_t after) {
+  return "merging " + std::string(reason::kWork) + " at " + label(site.graph, site.node) + " from " +
+         std::to_string(before) + " to " + std::to_string(after);
+}
+
 Outcome merge_chain(const Site& site, Accepts accepts_first, Accepts accepts_second) {
   const auto second = view(site.graph, site.node);
   if (!second || !((*second).*accepts_second)()) return NoMatch{};
   const auto first = view_of_producer(site, second->source);
   if (!first || !((*first).*accepts_first)()) return NoMatch{};
-  const size_t rank = rank_of(site.graph, second->result);
-  const Geometry geometry = without_crops(compose(first->geometry, second->geometry));
+  return merge_pair(site, *first, *second);
+}
+
+Outcome merge_pair(const Site& site, const View& first, const View& second) {
+  const size_t rank = rank_of(site.graph, second.result);
+  const Geometry geometry = without_crops(compose(first.geometry, second.geometry));
   if (is_vector_map_without_gemm(geometry, rank)) return NoMatch{};
-  if (const auto why = other_readers(site, second->source)) return Refused{*why};
-  if (const auto why = border_obstacle(site.graph, *first, second->geometry, site.node)) return Refused{*why};
-  const int64_t before = work_of(site.graph, *first) + work_of(site.graph, *second);
-  const int64_t after = geometry.weights() * positions(site.graph, second->result);
+  if (const auto why = other_readers(site, second.source)) return Refused{*why};
+  if (const auto why = border_obstacle(site.graph, first, second.geometry, site.node)) return Refused{*why};
+  const int64_t before = work_of(site.graph, first) + work_of(site.graph, second);
+  const int64_t after = geometry.weights() * positions(site.graph, second.result);
   if (!site.may.enlarge && after > before) return Refused{too_costly(site, before, after)};
 
   Patch patch(site.graph);
-  const bool named_after_second = second->is_conv() || second->is_gemm() || !(first->is_conv() || first->is_gemm());
-  const std::string& name = site.graph[named_after_second ? second->node : first->node].name;
-  LinearMap map = compose(numbers_of(site.graph, *first), numbers_of(site.graph, *second));
-  patch.replace(second->result, emit(patch, std::move(map), rank, first->source, name));
+  const bool named_after_second = second.is_conv() || second.is_gemm() || !(first.is_conv() || first.is_gemm());
+  const std::string& name = site.graph[named_after_second ? second.node : first.node].name;
+  LinearMap map = compose(numbers_of(site.graph, first), numbers_of(site.graph, second));
+  patch.replace(second.result, emit(patch, std::move(map), rank, first.source, name));
   return patch;
 }
 

@@ -11,6 +11,12 @@ using Accepts = bool (View::*)() const;
 /// rise.
 Outcome merge_chain(const Site& site, Accepts first, Accepts second);
 
+/// What a refusal for multiply-accumulates says.
+std::string too_costly(const Site& site, int64_t before, int64_t after);
+
+/// The same for two views that the caller has chosen; `second` reads what `first` makes.
+Outcome merge_pair(const Site& site, const View& first, const View& second);
+
 /// merge_chain of `second` behind any convolution, matrix product, scale or batch norm.
 Outcome merge_behind(const Site& site, Accepts second);
 /// merge_chain of `first` before a convolution or a matrix product.

@@ -13,16 +13,34 @@ bool is_pointwise(const View& map) {
   return map.geometry.axes[0] == pointwise && map.geometry.axes[1] == pointwise;
 }
 
-// mean(w·x + b) = w·mean(x) + b  for a 1×1 map: it then runs once instead of at every position.  Always exact.
+/// The mean over a window is a mean of values inside the image only, or `first` adds nothing there.
+bool mean_keeps_shift(const Graph& graph, const AveragePool& op, const View& first) {
+  if (!op.count_include_pad || (is_zero(op.padding) && !op.ceil_mode)) return true;
+  const std::vector<double> bias = bias_of(graph, first);
+  return std::all_of(bias.begin(), bias.end(), [](double b) { return b == 0; });
+}
+
+// mean(w·x + b) = w·mean(x) + b  for a 1×1 map: it then runs once a window instead of at every position.  Exact for the
+// mean over the image, and over windows where b = 0 or only what is inside the image counts.
 Outcome pool_first(const Site& site) {
   const Node& node = site.graph[site.node];
-  if (!std::holds_alternative<GlobalAveragePool>(node.op)) return NoMatch{};
+  const auto* pool = std::get_if<AveragePool>(&node.op);
+  if (!pool && !std::holds_alternative<GlobalAveragePool>(node.op)) return NoMatch{};
   const auto map = view_of_producer(site, node.inputs[0]);
   if (!map || rank_of(site.graph, map->result) != 4 || !is_pointwise(*map)) return NoMatch{};
-  if (positions(site.graph, map->result) <= 1) return NoMatch{};
+  const int64_t old_places = positions(site.graph, map->result), places = positions(site.graph, node.outputs[0]);
+  const int64_t window = pool ? pool->kernel[0] * pool->kernel[1] : 0;  // means over the whole image count nothing
+  const Geometry& g = map->geometry;
+  if (g.weights() * places + g.in * window * places >= g.weights() * old_places + g.out * window * places) {
+    return NoMatch{};
+  }
   if (const auto why = other_readers(site, map->result)) return Refused{*why};
+  if (pool && !mean_keeps_shift(site.graph, *pool, *map)) {
+    return Refused{"zero padding counts at " + label(site.graph, site.node) + ": " + label(site.graph, map->node) +
+                   " " + std::string(reason::kBias)};
+  }
   Patch patch(site.graph);
-  const ValueId mean = patch.node(node.name, GlobalAveragePool{}, {map->source});
+  const ValueId mean = patch.node(node.name, node.op, {map->source});
   patch.replace(node.outputs[0], emit(patch, numbers_of(site.graph, *map), 4, mean, site.graph[map->node].name));
   return patch;
 }
@@ -30,8 +48,78 @@ Outcome pool_first(const Site& site) {
 Graph pool_first_example(uint64_t seed, bool must_fire) {
   Example e(seed);
   const ValueId x = e.image();
-  const ConvChoice pointwise{.kernel = must_fire ? 1 : 2, .stride = 1, .padding = Padding{}};
+  const ConvChoice pointwise{
+      .out = e.channels(x) + e.integer(0, 2), .kernel = must_fire ? 1 : 2, .stride = 1, .padding = Padding{}};
+  AveragePool pool{.kernel = {2, 2}, .stride = {2, 2}, .ceil_mode = e.chance(0.3)};
+  if (e.chance(0.4)) {
+    pool.padding = {1, 0, 0, 1};
+  } else {
+    pool.count_include_pad = !pool.ceil_mode && e.chance(0.5);
+  }
+  const bool windows = e.chance(0.5);
+  if (windows && !must_fire) {  // padding counts, and would count the shift
+    pool.padding = {1, 1, 1, 1};
+    pool.count_include_pad = true;
+    pool.ceil_mode = false;
+    e.output(e.node(pool, {e.batch_norm(x)}));
+    return std::move(e).finish();
+  }
   const ValueId y = must_fire && e.chance(0.4) ? e.batch_norm(x) : e.conv(x, pointwise);
+  e.output(windows ? e.node(pool, {y}) : e.node(GlobalAveragePool{}, {y}));
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+bool is_conv_or_pool(const View& map) {
+  return map.is_conv() || map.kind == View::Kind::average_pool;
+}
+
+// The mean over windows is a convolution: it merges with one before or behind it where borders agree.
+Outcome conv_pool(const Site& site) {
+  const auto second = view(site.graph, site.node);
+  if (!second || !is_conv_or_pool(*second)) return NoMatch{};
+  const auto first = view_of_producer(site, second->source);
+  if (!first || !is_conv_or_pool(*first) || (first->is_conv() && second->is_conv())) return NoMatch{};
+  return merge_pair(site, *first, *second);
+}
+
+Graph conv_pool_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const ValueId x = e.image();
+  const AveragePool pool{.kernel = {2, e.integer(1, 3)}, .stride = {e.integer(1, 2), 1}};
+  if (!must_fire) {
+    const Padding one{1, 1, 1, 1};
+    const ValueId y = e.conv(x, {.kernel = 3, .stride = 1, .padding = one});
+    e.output(e.node(AveragePool{.kernel = {3, 3}, .padding = one, .count_include_pad = e.chance(0.5)}, {y}));
+    return std::move(e).finish();
+  }
+  const ValueId y = e.chance(0.5) ? e.node(pool, {e.conv(x, {.kernel = 3, .stride = 1})})
+                                  : e.conv(e.node(pool, {x}), {.padding = Padding{}});
+  e.output(y);
+  e.maybe_read_again(x);
+  return std::move(e).finish();
+}
+
+// mean(w∗x + b) over the whole image is a convolution by the pooled kernel, as large as the padded image.  Always
+// exact; the image size is fixed.
+Outcome conv_global_pool(const Site& site) {
+  const Node& node = site.graph[site.node];
+  if (!site.may.dense || !std::holds_alternative<GlobalAveragePool>(node.op)) return NoMatch{};
+  const auto first = view_of_producer(site, node.inputs[0]);
+  if (!first || !is_conv_or_pool(*first) || is_pointwise(*first)) return NoMatch{};
+  const ImageSize size = image_size(site.graph, first->result);
+  if (!size[0] || !size[1]) return NoMatch{};
+  View mean{View::Kind::average_pool, site.node, node.inputs[0], node.outputs[0],
+            identity_geometry(first->geometry.out)};
+  for (size_t i = 0; i < 2; ++i) mean.geometry.axes[i].kernel = *size[i];
+  return merge_pair(site, *first, mean);
+}
+
+Graph conv_global_pool_example(uint64_t seed, bool must_fire) {
+  Example e(seed);
+  const ValueId x = e.image();
+  const ValueId y = e.conv(x, {.kernel = 3, .stride = 1, .dilation = 1});
+  if (!must_fire) e.output(y);
   e.output(e.node(GlobalAveragePool{}, {y}));
   e.maybe_read_again(x);
   return std::move(e).finish();
@@ -101,6 +189,8 @@ Graph flatten_linear_example(uint64_t seed, bool must_fire) {
 
 constexpr Rule kRules[] = {
     {"pool-first", "mean(w·x + b) = w·mean(x) + b", pool_first, pool_first_example},
+    {"conv-pool", "mean(w∗x) over windows = (mean∗w)∗x, where no padding comes between", conv_pool, conv_pool_example},
+    {"conv-global-pool", "mean(w∗x + b) over the image = (mean∗w)∗x + b", conv_global_pool, conv_global_pool_example},
     {"flatten-linear", "A·flatten(w∗x + b) = (A·W)·flatten(x) + A·flatten(b)", flatten_linear, flatten_linear_example},
 };
 

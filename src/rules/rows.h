@@ -12,6 +12,7 @@ std::span<const Rule> activation_rules();
 std::span<const Rule> batch_norm_rules();
 std::span<const Rule> linear_rules();
 std::span<const Rule> branch_rules();
+std::span<const Rule> concat_rules();
 std::span<const Rule> residual_rules();
 std::span<const Rule> pool_rules();
 
