@@ -16,6 +16,9 @@ struct PlanOptions {
   int64_t batch = 1;       ///< of inputs whose first dimension is open
   int threads = 1;         ///< the caller's included; the result does not depend on it
   Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run; fast, full: by timing each
+  /// What kernels that trade rounding for speed (Winograd) may add to the outputs, over the largest output. Errors of L
+  /// layers add like independent ones, so a kernel may run a layer where its error there is at most tolerance/√L.
+  double tolerance = 1e-5;
 };
 
 /// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena. Arithmetic is
@@ -45,6 +48,7 @@ class Plan {
   struct Step {
     std::string node, kernel, shape;
     int64_t macs;
+    double error;  ///< what its kernel adds to the rounding of plain sums, over the layer's largest output
   };
   const std::vector<Step>& steps() const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "reducenet/error.h"
 #include "runtime/arena.h"
@@ -61,6 +62,8 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
 void Executable::choose_kernels(const KernelFilter& allowed) {
   std::vector<Step> steps = std::move(program_.steps);
   program_.steps.clear();
+  const auto weighty = std::count_if(steps.begin(), steps.end(), [](const Step& step) { return !step.weight.empty(); });
+  const double most_error = options_.tolerance / std::sqrt(static_cast<double>(std::max<int64_t>(weighty, 1)));
   for (Step& step : steps) {
     const auto can_lie = [&](const Port& port, Layout layout) {
       return layout == Layout::plain || (port.shape.size() == 4 && port.shape == buffer(port.buffer).shape);
@@ -83,12 +86,16 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
       if (fits) candidates.push_back(kernel);
     }
     double least = std::numeric_limits<double>::infinity();
+    const bool by_rule = options_.tune == Tune::none;
     for (const Kernel* kernel : candidates) {
-      const double cost = candidates.size() == 1 ? 0 : reordering(*kernel) + running(step, *kernel);
-      if (cost < least) {
-        least = cost;
-        step.kernel = kernel;
-      }
+      double cost = 0;
+      if (candidates.size() > 1) cost = reordering(*kernel) + (by_rule ? kernel->cost(step) : measured(step, *kernel));
+      if (cost >= least) continue;
+      const double error = kernel->error ? kernel->error(step) : 0;
+      if (error > most_error) continue;
+      least = cost;
+      step.kernel = kernel;
+      step.error = error;
     }
     if (!step.kernel) {
       throw Error(ErrorKind::unsupported, "node '" + step.node + "' (" + describe(step.op) + "): no kernel can run it");
@@ -107,9 +114,8 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
   }
 }
 
-/// What a kernel takes, by its own prediction or, when tuning, by the clock.
-double Executable::running(const Step& step, const Kernel& kernel) const {
-  if (options_.tune == Tune::none) return kernel.cost(step);
+/// What a kernel takes by the clock.
+double Executable::measured(const Step& step, const Kernel& kernel) const {
   return kMacsPerSecond * time(step, kernel, program_.buffers.size(), options_.tune == Tune::fast ? 3 : 30);
 }
 

@@ -15,7 +15,8 @@ struct Plan::Impl {
 Plan::Plan(const Graph& graph, const PlanOptions& options)
     : impl_(std::make_unique<Impl>(Impl{Executable(graph, options), {}, nullptr})) {
   for (const reducenet::Step& step : impl_->executable.steps()) {
-    impl_->steps.push_back({step.node, std::string(step.kernel->name), to_string(step.output.shape), step.macs});
+    impl_->steps.push_back(
+        {step.node, std::string(step.kernel->name), to_string(step.output.shape), step.macs, step.error});
   }
 }
 Plan::Plan(Plan&&) noexcept = default;

@@ -95,6 +95,7 @@ struct Step {
   Shape weight_shape;
 
   const Kernel* kernel = nullptr;
+  double error = 0;  ///< the kernel's, see Kernel::error
   Floats packed, packed_bias;
   std::vector<int64_t> table;  ///< offsets that a kernel computes beforehand
   int64_t scratch = 0;         ///< floats that each thread needs during the step
@@ -134,6 +135,8 @@ struct Kernel {
   void (*pack)(Step&);
   /// Computes a part of the output; parts write disjoint memory. nullptr: the output is the input's memory.
   void (*run)(const Call&) noexcept;
+  /// What it adds to the rounding of plain sums: |ŷ − y| / max |y|, measured on the step's weights. nullptr: nothing.
+  double (*error)(const Step&) = nullptr;
 };
 
 }  // namespace engine

@@ -1,6 +1,7 @@
 // y[c][i][j] = b[c] + Σ_{u,v} w[c][u][v] · x[c][i·sh − top + u·dh][j·sw − left + v·dw]
 //
-// One block of channels at a time; runs of pixels where no tap is clipped sideways share the load of each weight.
+// One block of channels at a time. Runs of pixels where no tap is clipped sideways share the load of each weight and,
+// where the kernel's width and stride are known when compiled, each x meets all its taps once loaded.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -18,9 +19,9 @@ struct Window {
 };
 
 template <size_t Pixels>
-HWY_INLINE void depthwise_run(const Window& t, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w,
-                              const float* HWY_RESTRICT bias, const float* residual, const Epilogue& epilogue,
-                              float* HWY_RESTRICT y) {
+HWY_NOINLINE void depthwise_run(const Window& t, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w,
+                                const float* HWY_RESTRICT bias, const float* residual, const Epilogue& epilogue,
+                                float* HWY_RESTRICT y) {
   const Lanes d;
   for (size_t lane = 0; lane < kBlock; lane += kLanes) {
     Vector sum[Pixels];
@@ -42,8 +43,58 @@ HWY_INLINE void depthwise_run(const Window& t, const float* HWY_RESTRICT x, cons
   }
 }
 
+/// The same for kernels of width K and pixel stride S without dilation: column c of x meets tap v of pixel p where
+/// p·S + v = c.
+template <size_t Pixels, size_t K, size_t S>
+HWY_NOINLINE void depthwise_whole(const Window& t, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w,
+                                  const float* HWY_RESTRICT bias, const float* residual, const Epilogue& epilogue,
+                                  float* HWY_RESTRICT y) {
+  const Lanes d;
+  for (size_t lane = 0; lane < kBlock; lane += kLanes) {
+    Vector sum[Pixels];
+    unroll<Pixels>([&](auto p) HWY_ATTR { sum[p] = hn::LoadU(d, bias + lane); });
+    for (int64_t u = t.first_u; u < t.last_u; ++u) {
+      Vector weight[K];
+      unroll<K>([&](auto v)
+                    HWY_ATTR { weight[v] = hn::Load(d, w + (static_cast<size_t>(u) * K + v) * kBlock + lane); });
+      const float* at = x + u * t.row_stride + static_cast<int64_t>(lane);
+      unroll<(Pixels - 1) * S + K>([&](auto c) HWY_ATTR {
+        const auto value = hn::Load(d, at + c * kBlock);
+        unroll<Pixels>([&](auto p) HWY_ATTR {
+          if constexpr (c >= p * S && c < p * S + K) sum[p] = hn::MulAdd(weight[c - p * S], value, sum[p]);
+        });
+      });
+    }
+    unroll<Pixels>([&](auto p) HWY_ATTR {
+      const size_t at = p * kBlock + lane;
+      if (residual) sum[p] = hn::Add(sum[p], hn::LoadU(d, residual + at));
+      hn::StoreU(hn::Min(hn::Max(sum[p], hn::Set(d, epilogue.low)), hn::Set(d, epilogue.high)), d, y + at);
+    });
+  }
+}
+
+using Run = void (*)(const Window&, const float*, const float*, const float*, const float*, const Epilogue&, float*);
+/// Pixels in a long and in a short run, and the code for them.
+inline constexpr int64_t kLong = kVectors == 1 ? 8 : 4, kShort = kVectors == 1 ? 3 : 2;
+struct Runs {
+  Run of_many, of_few;
+};
+template <size_t K, size_t S>
+inline constexpr Runs kWhole{&depthwise_whole<kLong, K, S>, &depthwise_whole<kShort, K, S>};
+
+/// Code for a kernel's width and stride; any other has runs for which nothing is known.
+Runs runs_for(int64_t kernel_w, const Conv2d& op) {
+  const auto is = [&](int64_t k, int64_t s) { return kernel_w == k && op.stride[1] == s && op.dilation[1] == 1; };
+  if (is(3, 1)) return kWhole<3, 1>;
+  if (is(3, 2)) return kWhole<3, 2>;
+  if (is(5, 1)) return kWhole<5, 1>;
+  if (is(5, 2)) return kWhole<5, 2>;
+  if (is(7, 1)) return kWhole<7, 1>;
+  if (is(7, 2)) return kWhole<7, 2>;
+  return {depthwise_run<kLong>, depthwise_run<kShort>};
+}
+
 void depthwise(const Call& call) {
-  constexpr int64_t kRun = 4;
   const Step& step = call.step;
   const Conv2d& op = std::get<Conv2d>(step.op);
   const Shape &x = call.x(), &y = call.y();
@@ -52,6 +103,7 @@ void depthwise(const Call& call) {
   t.row_stride = op.dilation[0] * x[3] * kBlock;
   t.tap_stride = op.dilation[1] * kBlock;
   t.pixel_stride = op.stride[1] * kBlock;
+  const Runs runs = runs_for(kw, op);
   const Call::Range rows = call.share(y[0] * blocks * y[2]);
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const int64_t i = row % y[2], plane = row / y[2], block = plane % blocks;
@@ -65,14 +117,18 @@ void depthwise(const Call& call) {
     const float* residual = call.residual() ? call.residual() + row * width * kBlock : nullptr;
     for (int64_t j = 0; j < width;) {
       const int64_t left = j * op.stride[1] - op.padding.left;
-      const int64_t end = left + (kRun - 1) * op.stride[1] + (kw - 1) * op.dilation[1];  // last column of a run
-      const bool whole = left >= 0 && end < x[3] && j + kRun <= width;
+      const int64_t reach = left + (kw - 1) * op.dilation[1];  // last column of the first pixel
+      const auto whole = [&](int64_t many) {
+        return left >= 0 && reach + (many - 1) * op.stride[1] < x[3] && j + many <= width;
+      };
       t.first_v = std::min(kw, ceil_div(std::max<int64_t>(-left, 0), op.dilation[1]));
       t.last_v = std::clamp(ceil_div(std::max<int64_t>(x[3] - left, 0), op.dilation[1]), t.first_v, kw);
-      (whole ? depthwise_run<kRun> : depthwise_run<1>)(t, image + left * kBlock, weight, bias,
-                                                       residual ? residual + j * kBlock : nullptr, step.epilogue,
-                                                       to + j * kBlock);
-      j += whole ? kRun : 1;
+      const int64_t many = whole(kLong) ? kLong : whole(kShort) ? kShort : 1;
+      (many == kLong    ? runs.of_many
+       : many == kShort ? runs.of_few
+                        : depthwise_run<1>)(t, image + left * kBlock, weight, bias,
+                                            residual ? residual + j * kBlock : nullptr, step.epilogue, to + j * kBlock);
+      j += many;
     }
     finish_curve(step.epilogue, to, static_cast<size_t>(width * kBlock));
   }

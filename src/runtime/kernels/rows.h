@@ -9,6 +9,7 @@ namespace reducenet {
 // One row a kernel, at the end of its file; the table is in table.cc.
 extern const Kernel kView, kPlainToBlocked, kBlockedToPlain, kCopy;
 extern const Kernel kConvDirect, kConvFirst, kConvPlain, kDepthwise, kConvTranspose;
+extern const Kernel kWinograd2, kWinograd4, kWinograd6, kPointwise;
 extern const Kernel kAffine, kAffineBlocked, kMatMul;
 extern const Kernel kMap, kMapBlocked, kBinaryBlocked, kBroadcast;
 extern const Kernel kPool, kPoolBlocked;

@@ -4,8 +4,9 @@ namespace reducenet {
 namespace {
 
 constexpr const Kernel* kTable[] = {
-    &kView,      &kPlainToBlocked, &kBlockedToPlain, &kCopy,           // the same elements elsewhere
-    &kConvFirst, &kConvDirect,     &kDepthwise,      &kConvPlain,      // convolutions
+    &kView,      &kPlainToBlocked, &kBlockedToPlain, &kCopy,       // the same elements elsewhere
+    &kConvFirst, &kConvDirect,     &kDepthwise,      &kConvPlain,  // convolutions
+    &kWinograd2, &kWinograd4,      &kWinograd6,      &kPointwise,
     &kAffine,    &kAffineBlocked,  &kMatMul,         &kConvTranspose,  // matrix products and the rest with weights
     &kMap,       &kMapBlocked,     &kBinaryBlocked,  &kBroadcast,      // element by element
     &kPool,      &kPoolBlocked,    &kSoftmax,                          // over windows and axes
