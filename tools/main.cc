@@ -27,7 +27,9 @@ constexpr Verb verbs[] = {
      "  reducenet bench small.onnx --threads 2\n"
      "  reducenet bench small.safetensors --batch 32 --tune full --json\n",
      declare_bench},
-    {"export", "Save a model in another format", "  reducenet export small.safetensors -o small.onnx\n",
+    {"export", "Save a model in another format, or as a C++ header",
+     "  reducenet export small.safetensors -o small.onnx\n"
+     "  reducenet export small.onnx -o small.hpp\n",
      declare_export},
     {"inspect", "Layers, shapes, MACs, parameters; what is linear and what is not",
      "  reducenet inspect deep.onnx\n"

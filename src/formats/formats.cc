@@ -1,5 +1,6 @@
 #include "reducenet/formats.h"
 
+#include "formats/header/header.h"
 #include "formats/onnx/onnx.h"
 #include "reducenet/error.h"
 
@@ -9,6 +10,7 @@ namespace {
 constexpr Format kFormats[] = {
     {"onnx", ".onnx", load_onnx, [](const Graph& graph, const std::filesystem::path& path) { save_onnx(graph, path); }},
     {"safetensors", ".safetensors", load_native, save_native},
+    {"c++", ".hpp", nullptr, save_header},
 };
 
 const Format& format_of(const std::filesystem::path& path) {

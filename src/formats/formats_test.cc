@@ -11,9 +11,10 @@ Graph small_graph() {
   return std::move(b).finish();
 }
 
-TEST(Formats, EveryFormatRoundTripsByExtension) {
+TEST(Formats, EveryFormatThatIsReadRoundTripsByExtension) {
   const TestFolder folder;
   for (const Format& format : formats()) {
+    if (!format.load) continue;
     const auto path = folder / ("m" + std::string(format.extension));
     save(small_graph(), path);
     EXPECT_EQ(print(load(path)), print(small_graph())) << format.name;
@@ -22,12 +23,12 @@ TEST(Formats, EveryFormatRoundTripsByExtension) {
 
 TEST(Formats, RefusesUnknownExtensionsAndUnwritableFolders) {
   const TestFolder folder;
-  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors"}, [&] { load(folder / "m.txt"); });
-  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors"}, [&] { save(small_graph(), folder / "m.txt"); });
+  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors, .hpp"}, [&] { load(folder / "m.txt"); });
+  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors, .hpp"}, [&] { save(small_graph(), folder / "m.txt"); });
   for (const Format& format : formats()) {
     const auto path = folder / ("absent/m" + std::string(format.extension));
     expect_error(ErrorKind::io, {path.string()}, [&] { save(small_graph(), path); });
-    expect_error(ErrorKind::io, {path.string()}, [&] { load(path); });
+    expect_error(format.load ? ErrorKind::io : ErrorKind::usage, {path.string()}, [&] { load(path); });
   }
 }
 

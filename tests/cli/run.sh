@@ -81,6 +81,9 @@ refuses 5 'bf16' bench small.onnx --dtype bf16
 refuses 2 '--threads' bench small.onnx --threads 0
 prints 'wrote small.safetensors' export small.onnx -o small.safetensors
 json '.verified' verify small.onnx small.safetensors
+prints 'wrote small.hpp' export small.onnx -o small.hpp
+grep -q '^namespace small {' small.hpp || fail 'no namespace'
+refuses 2 'cannot be read: small\.hpp' inspect small.hpp
 refuses 2 'small\.docx' export small.onnx -o small.docx
 
 echo "$tests commands, $failures failures"

@@ -1,0 +1,134 @@
+// An exported C++ header against the runtime, both on one thread in one process, round by round in turn; and how much
+// CPU time the compiler takes for it. Medians over the rounds of the median run of each.
+//
+//   build/bench/header_speed FOLDER [NAME …]     (default: plain29 plain11 resnet20; files go to FOLDER)
+//
+// Prints one JSON object a line.
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include "reducenet/arch.h"
+#include "reducenet/collapse.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "reducenet/runtime.h"
+
+using namespace reducenet;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+/// Milliseconds of the median run in a round of about 50 ms.
+double time_round(const std::function<void()>& run) {
+  std::vector<double> times;
+  const auto start = Clock::now();
+  while (times.size() < 3 || seconds_since(start) < 0.05) {
+    const auto begin = Clock::now();
+    run();
+    times.push_back(1e3 * seconds_since(begin));
+  }
+  return median(times);
+}
+
+Graph deploy_net(const std::string& name) {
+  Graph graph = build(name, {});
+  for (Node& node : graph.nodes) {
+    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
+  }
+  return collapse(graph).graph;
+}
+
+using Run = void (*)(const float*, float*);
+
+/// CPU seconds of the processes that this one has waited for.
+double children_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_CHILDREN, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+struct Compiled {
+  double compile_seconds;  // of the CPU
+  Run run;
+};
+
+Compiled compile(const std::filesystem::path& folder, const std::string& name, const std::string& compiler) {
+  const auto source = folder / (name + ".cc");
+  std::ofstream(source) << fmt::format(
+      "#include \"{0}.hpp\"\nextern \"C\" void run(const float* x, float* y) {{ {0}::run(x, y); }}\n", name);
+  const auto library = folder / (name + "-" + compiler + ".so");
+  const std::string command = fmt::format("{} -std=c++17 -O3 -march=native -shared -fPIC {} -o {}", compiler,
+                                          source.string(), library.string());
+  const double before = children_seconds();
+  if (std::system(command.c_str()) != 0) throw Error(ErrorKind::check_failed, "failed: " + command);
+  const double seconds = children_seconds() - before;
+  void* const opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!opened) throw Error(ErrorKind::io, dlerror());
+  return {seconds, reinterpret_cast<Run>(dlsym(opened, "run"))};
+}
+
+void measure_one(const std::filesystem::path& folder, const std::string& arch) {
+  constexpr int kRounds = 15;
+  const Graph graph = deploy_net(arch);
+  save(graph, folder / (arch + ".hpp"));
+  const Plan plan(graph);
+  std::vector<float> input(static_cast<size_t>(plan.input_size())), output(static_cast<size_t>(plan.output_size()));
+  std::mt19937_64 random(0);
+  std::normal_distribution<float> normal;
+  for (float& value : input) value = normal(random);
+  const auto arena = plan.arena();
+  const double million = static_cast<double>(count_parameters(graph)) / 1e6;
+  for (const std::string compiler : {"g++", "clang++"}) {
+    const Compiled header = compile(folder, arch, compiler);
+    std::vector<double> ours, headers;
+    for (int round = 0; round < kRounds; ++round) {
+      ours.push_back(time_round([&] { plan.run(input, output, *arena); }));
+      headers.push_back(time_round([&] { header.run(input.data(), output.data()); }));
+    }
+    fmt::print(
+        "{{\"network\": \"{}\", \"compiler\": \"{}\", \"parameters\": {}, \"macs\": {}, \"compile_cpu_s\": {:.2f}, "
+        "\"compile_cpu_s_per_million\": {:.2f}, \"header_ms\": {:.4f}, \"runtime_ms\": {:.4f}, \"ratio\": {:.2f}}}\n",
+        arch, compiler, count_parameters(graph), count_macs(graph), header.compile_seconds,
+        header.compile_seconds / million, median(headers), median(ours), median(headers) / median(ours));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc < 2) {
+    fmt::print(stderr, "usage: {} FOLDER [NAME ...]\n", argv[0]);
+    return 2;
+  }
+  const std::filesystem::path folder = argv[1];
+  std::filesystem::create_directories(folder);
+  std::vector<std::string> names(argv + 2, argv + argc);
+  if (names.empty()) names = {"plain29", "plain11", "resnet20"};
+  for (const std::string& name : names) measure_one(folder, name);
+} catch (const Error& error) {
+  fmt::print(stderr, "{}\n", error.what());
+  return static_cast<int>(error.kind());
+}

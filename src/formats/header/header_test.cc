@@ -1,0 +1,228 @@
+#include "formats/header/header.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+
+#include "formats/header/text.h"
+#include "formats/testing.h"
+#include "reducenet/arch.h"
+#include "reducenet/collapse.h"
+#include "reducenet/data.h"
+#include "reducenet/formats.h"
+#include "reducenet/runtime.h"
+#include "runtime/test_graphs.h"
+
+namespace reducenet {
+namespace {
+
+using Kind = Activation::Kind;
+
+/// A model, and its input and the runtime's output for it.
+struct Case {
+  std::string name;
+  Graph graph;
+};
+
+Graph with_fades_at(Graph graph, double lambda) {
+  for (Node& node : graph.nodes) {
+    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = lambda;
+  }
+  return graph;
+}
+
+/// Strides, dilations, asymmetric padding, one-pixel images, groups whose channels do not fill blocks.
+Graph odd_convolutions() {
+  GraphBuilder b("odd convolutions", 3);
+  ValueId x = b.input("x", {-1, 5, 13, 9});
+  const auto conv = [&](ValueId from, int64_t outputs, Size2 kernel, Conv2d op) {
+    return b.conv(b.graph().unique_name("conv"), from, outputs, kernel, op, true);
+  };
+  x = conv(x, 37, {3, 4}, {.stride = {1, 2}, .padding = {2, 3, 1, 1}});
+  x = b.activation("leaky", x, {Kind::leaky_relu, 0.2});
+  const ValueId grouped = conv(x, 37, {1, 1}, {});
+  x = conv(grouped, 30, {3, 3}, {.padding = {2, 2, 2, 2}, .dilation = {2, 2}});
+  x = conv(x, 45, {3, 3}, {.padding = {1, 1, 1, 1}, .groups = 15});
+  x = conv(x, 45, {5, 3}, {.stride = {2, 1}, .padding = {2, 1, 2, 1}, .groups = 45});
+  const ValueId same = b.add("add", conv(x, 45, {1, 3}, {.padding = {0, 1, 0, 1}}), x);
+  x = b.activation("relu6", same, activation_named("relu6"));
+  x = conv(x, 20, {7, 5}, {});
+  b.output(x);
+  return std::move(b).finish();
+}
+
+/// Everything but convolutions.
+Graph other_ops() {
+  GraphBuilder b("other ops", 5);
+  const ValueId image = b.input("image", {1, 3, 12, 10});
+  ValueId x = b.conv("stem", image, 20, {3, 3}, {.stride = {2, 1}, .padding = {1, 1, 1, 1}}, true);
+  x = b.node("prelu", PRelu{}, {x, b.constant("slope", Tensor::filled({20, 1, 1}, 0.3))});
+  const ValueId most = b.node("max", MaxPool{{3, 2}, {1, 2}, {1, 0, 1, 0}, {1, 1}, true}, {x});
+  const ValueId mean = b.node("mean", AveragePool{{2, 3}, {1, 2}, {1, 1, 0, 0}, false, true}, {x});
+  x = b.node("joined", Concat{1},
+             {most, b.node("mirrored", Pad{Pad::Mode::reflect, {0, 0, 0, 1}, {0, 0, 0, -1}}, {mean}),
+              b.node("edge", Pad{Pad::Mode::edge, {0, 0, 1, 0}, {0, 0, -1, 0}}, {most})});
+  for (int kind = 0; kind <= static_cast<int>(Kind::clip); ++kind) {
+    Activation activation = activation_named(name_of(static_cast<Kind>(kind)));
+    if (activation.kind == Kind::clip) activation = {Kind::clip, -0.5, 1.0 / 3};
+    const ValueId bent = b.activation("activation." + std::to_string(kind), x, activation);
+    x = b.node("sum." + std::to_string(kind), Binary{kind % 2 ? Binary::Kind::add : Binary::Kind::max}, {x, bent});
+  }
+  x = b.fade("fading", x, activation_named("gelu"));
+  x = b.node("tanh", Activation{Kind::tanh}, {x});
+  for (const auto kind : {Unary::Kind::neg, Unary::Kind::abs, Unary::Kind::exp, Unary::Kind::log, Unary::Kind::sin,
+                          Unary::Kind::cos, Unary::Kind::erf, Unary::Kind::sign, Unary::Kind::reciprocal}) {
+    x = b.node("unary." + std::to_string(static_cast<int>(kind)), Unary{kind}, {x});
+    x = b.node("shifted." + std::to_string(static_cast<int>(kind)), Binary{Binary::Kind::add},
+               {x, b.constant("c." + std::to_string(static_cast<int>(kind)), Tensor::filled({1, 1, 6, 5}, 0.75))});
+  }
+  const ValueId deconv = b.constant("deconv.weight", Tensor::filled({60, 3, 2, 3}, 0.05));
+  ValueId up = b.node("deconv", ConvTranspose2d{.stride = {2, 1}, .padding = {0, 1, 1, 0}, .groups = 2}, {x, deconv});
+  up = b.activation("up.relu", up, activation_named("relu"));
+  const ValueId turned = b.node("turned", Transpose{{0, 2, 3, 1}}, {x});
+  const ValueId rows =
+      b.node("rows", Reshape{}, {turned, b.constant("shape", Tensor::of({2}, std::vector<int64_t>{30, 60}))});
+  b.output(b.node("log", Softmax{-1, true}, {b.gemm("fc", rows, 7)}));
+  b.output(b.node("channels", Softmax{1}, {up}));
+  b.output(b.node("pooled", Flatten{}, {b.node("gap", GlobalAveragePool{}, {x})}));
+  b.output(b.node("side", Concat{0}, {rows, rows}));
+  b.output(image);
+  return std::move(b).finish();
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const char* arch : {"plain11", "reduce20", "resnet20", "gen2"}) {
+    all.push_back({arch, build(arch, {.branches = {"1x1"}})});
+  }
+  all.push_back({"shallow", collapse(with_fades_at(build("reduce20", {}), 0)).graph});
+  all.push_back(
+      {"one",
+       collapse(with_fades_at(build("article20", {.height = 12, .width = 12}), 0), {.target = Target::single}).graph});
+  all.push_back({"odd", build("plain11", {.widths = {5, 19, 33}, .head = "flatten", .height = 21, .width = 13})});
+  all.push_back({"softmax", build("phase-softmax", {})});
+  all.push_back({"convolutions", odd_convolutions()});
+  all.push_back({"others", other_ops()});
+  return all;
+}
+
+void write(const std::filesystem::path& path, const std::vector<float>& values) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+std::vector<float> read(const std::filesystem::path& path) {
+  std::vector<float> values(std::filesystem::file_size(path) / sizeof(float));
+  std::ifstream(path, std::ios::binary)
+      .read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+  return values;
+}
+
+/// Whether the program can be run here.
+bool available(const std::string& program) {
+  return std::system(("command -v " + program + " >/dev/null").c_str()) == 0;
+}
+
+class Header : public ::testing::TestWithParam<const char*> {};
+
+/// All headers in one program: they must not meet. Its outputs are the runtime's, within what float32 does.
+TEST_P(Header, ComputesWhatTheRuntimeComputes) {
+  const std::string compiler = std::string(GetParam()).substr(0, std::string(GetParam()).find(' '));
+  if (!available(compiler)) GTEST_SKIP() << compiler << " is not installed";
+  const std::string suite = ::testing::UnitTest::GetInstance()->current_test_info()->test_suite_name();
+  if (suite.starts_with("Full") && !std::getenv("REDUCENET_FULL")) GTEST_SKIP() << "only in the full run";
+  const TestFolder folder;
+  std::string source = "#include <cstdio>\n#include <cstdlib>\n", calls;
+  std::map<std::string, std::pair<std::vector<float>, std::vector<double>>> expected;  // output and tolerance
+  std::mt19937_64 random(11);
+  for (const Case& c : cases()) {
+    save(c.graph, folder / (c.name + ".hpp"));
+    Graph graph = c.graph;
+    set_batch(graph, 1);
+    const std::vector<Tensor> inputs = testing::random_inputs(graph, random);
+    const std::vector<float> input = testing::concatenated(inputs);
+    write(folder / (c.name + ".input"), input);
+    const Plan plan(graph);
+    std::vector<float> output(static_cast<size_t>(plan.output_size()));
+    plan.run(input, output);
+    // As plan_test: 4 times what the network rounded to float after every operation is off, plus 1e-5 relative.
+    const std::vector<Tensor> exact = evaluate(graph, inputs),
+                              rounded = evaluate(graph, inputs, {.round_to_f32 = true});
+    std::vector<double> tolerance;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      const std::vector<double> a = exact[i].to_doubles(), b = rounded[i].to_doubles();
+      double off = 0, largest = 0;
+      for (size_t k = 0; k < a.size(); ++k) {
+        off = std::max(off, std::abs(b[k] - a[k]));
+        largest = std::max(largest, std::abs(a[k]));
+      }
+      tolerance.insert(tolerance.end(), a.size(), 2 * (4 * off + 1e-5 * largest));  // the runtime has one as well
+    }
+    expected[c.name] = {output, tolerance};
+    source += "#include \"" + c.name + ".hpp\"\n";
+    calls += "  { static float x[" + c.name + "::input_size], y[" + c.name + "::output_size], z[" + c.name +
+             "::output_size];\n    std::FILE* f = std::fopen(\"" + c.name +
+             ".input\", \"rb\"); if (std::fread(x, 4, sizeof x / 4, f) != sizeof x / 4) return 1; std::fclose(f);\n"
+             "    " +
+             c.name + "::run(x, z);\n    " + c.name + "::run(x, y);\n    f = std::fopen(\"" + c.name +
+             ".output\", \"wb\"); std::fwrite(y, 4, sizeof y / 4, f); std::fclose(f);\n"
+             "    for (std::size_t i = 0; i < sizeof y / 4; ++i) if (!(y[i] == z[i])) return 2; }\n";
+  }
+  std::ofstream(folder / "main.cc") << source << "int main() {\n" << calls << "}\n";
+  const std::string in = "cd " + folder.path().string() + " && ";
+  ASSERT_EQ(std::system((in + GetParam() + " -std=c++17 -Wall -Wextra -Werror -pedantic main.cc -o main").c_str()), 0);
+  ASSERT_EQ(std::system((in + "./main").c_str()), 0) << "1: cannot read its input, 2: a second run differs";
+  for (const auto& [name, want] : expected) {
+    const std::vector<float> got = read(folder / (name + ".output"));
+    ASSERT_EQ(got.size(), want.first.size()) << name;
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want.first[i], want.second[i]) << name << " " << i;
+  }
+}
+
+// The long ones only in the full run: every one compiles all headers.
+INSTANTIATE_TEST_SUITE_P(Compilers, Header, ::testing::Values("g++ -O1", "g++ -O1 -march=native", "clang++ -O1"));
+INSTANTIATE_TEST_SUITE_P(Full, Header,
+                         ::testing::Values("g++ -O3 -march=native", "g++ -O2 -mavx2 -mfma", "clang++ -O2 -march=native",
+                                           "g++ -O1 -fno-exceptions -fno-rtti -fsanitize=address,undefined"));
+
+TEST(HeaderText, CarriesClassNamesAndPreprocessing) {
+  Graph graph = build("plain11", {.widths = {4}});
+  const std::vector<double> mean{0.5, 0.25, 0.1}, deviation{0.5, 0.2, 0.25};
+  Preprocessing{.height = 32, .width = 32, .channels = 3, .mean = mean, .std = deviation}.to_metadata(graph.metadata);
+  set_class_names(graph.metadata, {"cat", "\"dog\"", "caf\xc3\xa9"});
+  const std::string text = to_header(graph, "my-net.v2");
+  for (const char* part :
+       {"namespace my_net_v2 {", "\"cat\",", "\"\\042dog\\042\"", "caf\\303\\251", "image_height = 32",
+        "mean[] = {0.5f, 0.25f, 0.1f}, deviation[] = {0.5f, 0.2f, 0.25f}", "channel_order[] = \"RGB\""}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part;
+  }
+}
+
+TEST(HeaderText, NamesWhatItCannotRun) {
+  const TestFolder folder;
+  GraphBuilder b("products", 1);
+  const ValueId x = b.input("x", {2, 2});
+  b.output(b.node("square", MatMul{}, {x, x}));
+  const Graph graph = std::move(b).finish();
+  expect_error(ErrorKind::unsupported, {"m.hpp", "'square'"}, [&] { save(graph, folder / "m.hpp"); });
+  EXPECT_FALSE(std::filesystem::exists(folder / "m.hpp"));
+}
+
+TEST(HeaderText, IdentifiersAreOnes) {
+  EXPECT_EQ(header::identifier("net"), "net");
+  EXPECT_EQ(header::identifier("3x3 net"), "model_3x3_net");
+  EXPECT_EQ(header::identifier("a--b"), "a_b");
+  EXPECT_EQ(header::identifier("__"), "model");
+  EXPECT_EQ(header::identifier("class"), "class_");
+}
+
+TEST(HeaderText, LiteralsStayWithinWhatCompilersMustTake) {
+  std::vector<std::byte> bytes(header::kRowBytes + 1, std::byte{0x5a});
+  const header::Literals literals = header::as_literals(bytes);
+  EXPECT_EQ(literals.rows, 2u);
+  EXPECT_EQ(std::ranges::count_if(literals.text, [](char c) { return c == '?' || c == '\\'; }), 0);
+  EXPECT_LT(header::kRowCharacters, 65536u);
+}
+
+}  // namespace
+}  // namespace reducenet

@@ -1,0 +1,449 @@
+#include "formats/header/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "formats/header/curves.h"
+#include "formats/header/packing.h"
+#include "formats/header/text.h"
+#include "graph/strides.h"
+#include "reducenet/error.h"
+#include "runtime/arena.h"
+
+namespace reducenet::header {
+namespace {
+
+constexpr const char* kNoCurve = "NoCurve{}";
+
+class Translator {
+ public:
+  explicit Translator(Program program) : program_(std::move(program)) {}
+
+  Translation operator()() {
+    for (const Buffer& buffer : program_.buffers) {
+      slots_.push_back({.shape = buffer.shape, .place = buffer.place});
+      if (buffer.place != Buffer::Place::constant) continue;
+      slots_.back().offset = store(std::vector<float>(buffer.constant.begin(), buffer.constant.end()));
+    }
+    for (const int input : program_.inputs) {
+      slots_[at(input)].offset = result_.input_size;
+      result_.input_size += element_count(slots_[at(input)].shape);
+    }
+    for (const Step& step : program_.steps) translate(step);
+    place_outputs();
+    lay_out();
+    for (const Item& item : items_) {
+      result_.calls += fmt::format("  // {}\n", item.comment) + borders(item.writes) + item.code();
+    }
+    return std::move(result_);
+  }
+
+ private:
+  static size_t at(int index) { return static_cast<size_t>(index); }
+  int root(int slot) const {
+    while (slots_[at(slot)].view_of >= 0) slot = slots_[at(slot)].view_of;
+    return slot;
+  }
+
+  // Memory.
+
+  /// Copies into the weights, on a cache line; where that is.
+  int64_t store(const std::vector<float>& floats) {
+    result_.weights.resize(static_cast<size_t>(round_up(static_cast<int64_t>(result_.weights.size()), kBlock)));
+    const auto offset = static_cast<int64_t>(result_.weights.size());
+    result_.weights.insert(result_.weights.end(), floats.begin(), floats.end());
+    return offset;
+  }
+
+  static int64_t row(const Slot& s) { return (s.left + s.shape[3] + s.right) * s.block; }
+  static int64_t blocks(const Slot& s) { return ceil_div(s.shape[1], s.block); }
+  static int64_t floats(const Slot& s) {
+    return s.block == 0 ? element_count(s.shape) : s.shape[0] * blocks(s) * s.shape[2] * row(s);
+  }
+  /// A Layout of the header: floats between images, planes and rows.
+  std::string layout(int slot) const {
+    const Slot& s = slots_[at(slot)];
+    return fmt::format("{{{}, {}, {}}}", blocks(s) * s.shape[2] * row(s), s.shape[2] * row(s), row(s));
+  }
+  /// A pointer to the slot's first element: the pixel (0, 0), or `left` pixels before it.
+  std::string pointer(int slot, int64_t left = 0) const {
+    const Slot &s = slots_[at(slot)], &memory = slots_[at(root(slot))];
+    constexpr const char* names[] = {"a", "input", "output", "w"};
+    return fmt::format("{} + {}", names[static_cast<size_t>(memory.place)], memory.offset + (s.left - left) * s.block);
+  }
+  std::string borders(int slot) const {
+    const Slot& s = slots_[at(slot)];
+    if (s.left + s.right == 0) return "";
+    return fmt::format("  zero_borders({}, {}, {}, {}, {});\n", pointer(slot), s.shape[0] * blocks(s) * s.shape[2],
+                       row(s), s.left * s.block, s.right * s.block);
+  }
+
+  void place_outputs() {
+    for (int output : program_.outputs) {
+      output = plain(output);
+      if (slots_[at(root(output))].place != Buffer::Place::arena) {
+        const int copy = new_slot({.shape = slots_[at(output)].shape});
+        add("copied to the output", {output}, copy, [=, this] {
+          return fmt::format("  copy_runs(1, {0}, {0}, {1}, {2});\n", floats(slots_[at(copy)]), pointer(output),
+                             pointer(copy));
+        });
+        output = copy;
+      }
+      Slot& slot = slots_[at(root(output))];
+      slot.place = Buffer::Place::output;
+      slot.offset = result_.output_size;
+      result_.output_size += element_count(slot.shape);
+    }
+  }
+
+  void lay_out() {
+    std::vector<Lifetime> lifetimes(slots_.size());
+    for (int i = 0; i < static_cast<int>(items_.size()); ++i) {
+      const Item& item = items_[at(i)];
+      const int made = root(item.writes);
+      if (slots_[at(made)].place == Buffer::Place::arena) lifetimes[at(made)] = {floats(slots_[at(made)]), i, i};
+      for (const int read : item.reads) lifetimes[at(root(read))].last = i;
+    }
+    const ArenaLayout arena = place(lifetimes);
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].place == Buffer::Place::arena) slots_[i].offset = arena.offsets[i];
+    }
+    result_.arena = arena.size;
+  }
+
+  // Slots in the form that a call wants.
+
+  int new_slot(Slot slot) {
+    slots_.push_back(std::move(slot));
+    return static_cast<int>(slots_.size()) - 1;
+  }
+  void add(std::string comment, std::vector<int> reads, int writes, std::function<std::string()> code) {
+    items_.push_back({std::move(comment), std::move(reads), writes, std::move(code)});
+  }
+
+  /// The same elements, plain.
+  int plain(int slot) {
+    if (slots_[at(slot)].block == 0) return slot;
+    int& made = converted_[{slot, 0, {}}];
+    if (made > 0) return made;
+    const Shape shape = slots_[at(slot)].shape;
+    const int copy = new_slot({.shape = shape});
+    add("as plain " + to_string(shape), {slot}, copy, [=, this] {
+      return fmt::format("  to_plain({}, {}, {}, {}, {}, {}, {});\n", shape[0], shape[1], shape[2], shape[3],
+                         layout(slot), pointer(slot), pointer(copy));
+    });
+    return converted_[{slot, 0, {}}] = copy;
+  }
+
+  /// The same elements as an image of that shape, `block` channels in a row of pixels.
+  int image(int slot, const Shape& shape, int64_t block) {
+    if (slots_[at(slot)].block == block && slots_[at(slot)].shape == shape) return slot;
+    slot = plain(slot);
+    const auto key = std::make_tuple(slot, block, shape);
+    if (const auto found = converted_.find(key); found != converted_.end()) return found->second;
+    const int copy = new_slot({.shape = shape, .block = block});
+    add("as rows of pixels", {slot}, copy, [=, this] {
+      return fmt::format("  to_rows({}, {}, {}, {}, {}, {}, {}, {});\n", shape[0], shape[1], shape[2], shape[3], block,
+                         layout(copy), pointer(slot), pointer(copy));
+    });
+    return converted_[key] = copy;
+  }
+  int image(const Port& port) { return image(port.buffer, port.shape, kBlock); }
+  int image(const Step& step, size_t input = 0) { return image(step.inputs[input]); }
+
+  /// The step's output, as an image or plain.
+  int output(const Step& step, int64_t block) {
+    Slot& slot = slots_[at(step.output.buffer)];
+    slot.shape = step.output.shape;
+    slot.block = block;
+    return step.output.buffer;
+  }
+
+  // Steps.
+
+  static std::string comment(const Step& step) { return step.node + ": " + to_string(step.output.shape); }
+
+  void translate(const Step& step) {
+    ++result_.steps;
+    result_.macs += step.macs;
+    try {
+      std::visit([&](const auto& op) { translate(op, step); }, step.op);
+    } catch (const Error& error) {
+      refuse(step, error.what());
+    }
+  }
+  [[noreturn]] static void refuse(const Step& step, const std::string& why) {
+    throw Error(ErrorKind::unsupported, "node '" + step.node + "' (" + describe(step.op) + "): " + why);
+  }
+  [[noreturn]] static void unknown() { throw Error(ErrorKind::unsupported, "a C++ header cannot run this op"); }
+
+  static std::string curve(const Step& step) {
+    if (!step.epilogue.curve) return kNoCurve;
+    return "[](float v) noexcept { return " + curve_expression(step) + "; }";
+  }
+  static std::string curve_expression(const Step& step) {
+    if (const auto* activation = std::get_if<Activation>(&*step.epilogue.curve)) return expression(*activation);
+    return expression(std::get<Fade>(*step.epilogue.curve));
+  }
+  /// A pointer to `v`'s final value, for element-wise calls:  curve(clamp(v)).
+  static std::string finish(const Step& step, std::string v) {
+    const Epilogue& e = step.epilogue;
+    if (e.low > -INFINITY || e.high < INFINITY)
+      v = fmt::format("clamped({}, {}, {})", v, number(e.low), number(e.high));
+    if (!step.epilogue.curve) return fmt::format("return {};", v);
+    return fmt::format("const float u = {}; return [](float v) noexcept {{ return {}; }}(u);", v,
+                       curve_expression(step));
+  }
+
+  void translate(const Conv2d& op, const Step& step) {
+    const Shape &x = step.inputs[0].shape, &y = step.output.shape, &w = step.weight_shape;
+    const bool depthwise = op.groups > 1 && op.groups == x[1] && w[0] == x[1];
+    const bool planes = op.groups == 1 && x[1] < kBlock && slots_[at(step.inputs[0].buffer)].block == 0;
+    const int64_t block = planes ? 1 : kBlock;
+    const int from = image(step.inputs[0].buffer, x, block);
+    const int residual = step.epilogue.residual < 0 ? -1 : image(step, static_cast<size_t>(step.epilogue.residual));
+    const int to = output(step, kBlock);
+    const int64_t reach = (y[3] - 1) * op.stride[1] + (w[3] - 1) * op.dilation[1] - op.padding.left - (x[3] - 1);
+    slots_[at(from)].left = std::max(slots_[at(from)].left, op.padding.left);
+    slots_[at(from)].right = std::max({slots_[at(from)].right, reach, int64_t{0}});
+
+    const std::vector<Range> ranges = ranges_of(op, w, block);
+    const std::vector<float> packed = depthwise ? pack_depthwise(step) : pack_conv(step, ranges, block);
+    const int64_t weights = store(packed), bias = store(pack_bias(step, round_up(w[0], kBlock)));
+    const bool rows_first = packed.size() < static_cast<size_t>(element_count(x));
+    std::vector<int> reads{from};
+    if (residual >= 0) reads.push_back(residual);
+    add(comment(step), reads, to, [=, this, this_step = &step] {
+      const Step& s = *this_step;
+      std::string table, name = "nullptr";
+      if (op.groups > 1 && !depthwise) {
+        name = "ranges";
+        for (const Range& range : ranges) {
+          table +=
+              fmt::format("{}{{{}, {}, {}}}", table.empty() ? "" : ", ", range.first, range.channels, range.weights);
+        }
+        table = "    static constexpr Range ranges[] = {" + table + "};\n";
+      }
+      const std::string none = "{0, 0, 0}";
+      return fmt::format(
+          "  {{\n{}"
+          "    constexpr Conv p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+          "{}}};\n"
+          "    {}(p, {}, w + {}, w + {}, {}, {}, {});\n  }}\n",
+          table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
+          op.dilation[0], block, op.dilation[1] * block, op.stride[1] * block, layout(from), layout(to),
+          residual < 0 ? none : layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low),
+          number(s.epilogue.high), rows_first, depthwise ? "depthwise" : "conv", pointer(from, op.padding.left),
+          weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+    });
+  }
+
+  void translate(const ConvTranspose2d& op, const Step& step) {
+    const Shape &x = step.inputs[0].shape, &y = step.output.shape, &w = step.weight_shape;
+    const int from = plain(step.inputs[0].buffer);
+    const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
+    const int to = output(step, 0);
+    const int64_t weights = store(std::vector<float>(step.weight.begin(), step.weight.end()));
+    const int64_t bias = store(pack_bias(step, y[1]));
+    std::vector<int> reads{from};
+    if (residual >= 0) reads.push_back(residual);
+    add(comment(step), reads, to, [=, this, this_step = &step] {
+      const Step& s = *this_step;
+      return fmt::format(
+          "  {{\n    constexpr ConvTranspose p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+          "{}}};\n"
+          "    conv_transpose(p, {}, w + {}, w + {}, {}, {}, {});\n  }}\n",
+          x[0], x[1], x[2], x[3], y[1], y[2], y[3], op.groups, w[2], w[3], op.stride[0], op.stride[1], op.padding.top,
+          op.padding.left, op.dilation[0], op.dilation[1], number(s.epilogue.low), number(s.epilogue.high),
+          pointer(from), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+    });
+  }
+
+  void translate(const Gemm&, const Step& step) {
+    if (step.weight.empty()) throw Error(ErrorKind::unsupported, "a C++ header multiplies by constant matrices only");
+    const int from = plain(step.inputs[0].buffer);
+    const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
+    const int to = output(step, 0);
+    const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
+    const int64_t weights = store(pack_affine(step)), bias = store(pack_bias(step, round_up(outputs, kBlock)));
+    std::vector<int> reads{from};
+    if (residual >= 0) reads.push_back(residual);
+    add(comment(step), reads, to, [=, this, this_step = &step] {
+      const Step& s = *this_step;
+      return fmt::format("  affine({}, {}, {}, {}, {}, {}, w + {}, w + {}, {}, {}, {});\n", s.output.shape[0], inputs,
+                         outputs, number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
+                         residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+    });
+  }
+  void translate(const MatMul&, const Step&) {
+    throw Error(ErrorKind::unsupported, "a C++ header multiplies by constant matrices only");
+  }
+
+  void translate_pool(const Step& step, Size2 kernel, Size2 stride, const Padding& padding, Size2 dilation, bool mean,
+                      bool padded) {
+    const Shape &x = step.inputs[0].shape, &y = step.output.shape;
+    const int from = image(step), to = output(step, kBlock);
+    add(comment(step), {from}, to, [=, this] {
+      return fmt::format(
+          "  {{\n    constexpr Pool p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+          "{}}};\n"
+          "    pool(p, {}, {});\n  }}\n",
+          y[0], ceil_div(y[1], kBlock), x[2], x[3], y[2], y[3], kernel[0], kernel[1], stride[0], stride[1], padding.top,
+          padding.left, padding.bottom, padding.right, dilation[0], dilation[1], layout(from), layout(to), mean, padded,
+          pointer(from), pointer(to));
+    });
+  }
+  void translate(const AveragePool& op, const Step& step) {
+    translate_pool(step, op.kernel, op.stride, op.padding, {1, 1}, true, op.count_include_pad);
+  }
+  void translate(const MaxPool& op, const Step& step) {
+    translate_pool(step, op.kernel, op.stride, op.padding, op.dilation, false, false);
+  }
+
+  /// y[k] = f(x[k]) or f(a[k], b[k]), element by element: over images where they are images, over all floats otherwise.
+  void translate_elements(const Step& step, const std::string& f) {
+    const Shape& shape = step.output.shape;
+    const bool is_image = shape.size() == 4 && std::ranges::all_of(step.inputs, [&](const Port& port) {
+                            return port.shape == shape && slots_[at(port.buffer)].block == kBlock &&
+                                   slots_[at(port.buffer)].shape == shape;
+                          });
+    std::vector<int> from;
+    for (const Port& port : step.inputs) from.push_back(is_image ? port.buffer : plain(port.buffer));
+    const int to = output(step, is_image ? kBlock : 0);
+    add(comment(step), from, to, [=, this, this_step = &step] {
+      const Step& s = *this_step;
+      const std::string none = "{0, 0, 0}";
+      const auto layout_of = [&](int slot) { return is_image ? layout(slot) : none; };
+      const std::string body = fmt::format(
+          "[](float* y, const float* a, const float* {}, Size count) noexcept {{\n"
+          "    for (Size k = 0; k < count; ++k) {{\n"
+          "      y[k] = [](float v{}) noexcept {{ {} }}(a[k]{});\n    }}\n  }}",
+          from.size() > 1 ? "b" : "", from.size() > 1 ? ", float w" : "", finish(s, f),
+          from.size() > 1 ? ", b[k]" : "");
+      const std::string size =
+          is_image ? fmt::format("{}, {}, {}, {}", shape[0], blocks(slots_[at(to)]), shape[2], shape[3] * kBlock)
+                   : fmt::format("1, 1, 1, {}", element_count(shape));
+      return fmt::format("  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n", size, layout_of(to), layout_of(from[0]),
+                         layout_of(from.back()), pointer(to), pointer(from[0]), pointer(from.back()), body);
+    });
+  }
+  void translate(const Activation&, const Step& step) { translate_elements(step, "v"); }
+  void translate(const Fade&, const Step& step) { translate_elements(step, "v"); }
+  void translate(const Unary& op, const Step& step) { translate_elements(step, expression(op)); }
+  void translate(const Binary& op, const Step& step) {
+    if (step.inputs[0].shape == step.inputs[1].shape) return translate_elements(step, expression(op));
+    translate_broadcast(step, expression(op));
+  }
+  void translate(const PRelu&, const Step& step) { translate_broadcast(step, "(v < 0 ? w * v : v)"); }
+
+  void translate_broadcast(const Step& step, const std::string& f) {
+    translate_indexed(step, broadcast_strides(step.inputs[0].shape, step.output.shape),
+                      broadcast_strides(step.inputs[1].shape, step.output.shape), f);
+  }
+  void translate(const Transpose& op, const Step& step) {
+    const std::vector<int64_t> dense = dense_strides(step.inputs[0].shape);
+    std::vector<int64_t> strides;
+    for (const int64_t axis : op.perm) strides.push_back(dense[static_cast<size_t>(axis)]);
+    translate_indexed(step, strides, strides, "v");
+  }
+
+  void translate_indexed(const Step& step, std::vector<int64_t> sa, std::vector<int64_t> sb, const std::string& f) {
+    std::vector<int> from;
+    for (const Port& port : step.inputs) from.push_back(plain(port.buffer));
+    const int to = output(step, 0);
+    Shape shape = step.output.shape;
+    if (shape.empty()) shape = sa = sb = {1};
+    add(comment(step), from, to, [=, this, this_step = &step] {
+      return fmt::format(
+          "  {{\n    constexpr Size shape[] = {}, sa[] = {}, sb[] = {};\n"
+          "    for_each_index(shape, sa, sb, {}, {}, {}, [](float v, float{}) noexcept {{ {} }});\n  }}\n",
+          list(shape), list(sa), list(sb), pointer(from[0]), pointer(from.back()), pointer(to),
+          from.size() > 1 ? " w" : "", finish(*this_step, f));
+    });
+  }
+
+  void view(const Step& step) {
+    const int from = plain(step.inputs[0].buffer);
+    slots_[at(output(step, 0))].view_of = from;
+  }
+  void translate(const Flatten&, const Step& step) { view(step); }
+  void translate(const Reshape&, const Step& step) { view(step); }
+
+  void translate(const Pad& op, const Step& step) {
+    const Shape &x = step.inputs[0].shape, &y = step.output.shape;
+    if (x.size() != 4 || x[0] != y[0] || x[1] != y[1] || op.begin[0] != 0 || op.begin[1] != 0) {
+      throw Error(ErrorKind::unsupported, "a C++ header pads rows and columns only");
+    }
+    const int from = image(step), to = output(step, kBlock);
+    const int mode = op.mode == Pad::Mode::constant ? 0 : op.mode == Pad::Mode::reflect ? 1 : 2;
+    add(comment(step), {from}, to, [=, this] {
+      return fmt::format(
+          "  {{\n    constexpr Pad p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}};\n    pad(p, {}, {});\n  }}\n",
+          y[0], ceil_div(y[1], kBlock), x[2], x[3], y[2], y[3], op.begin[2], op.begin[3], mode, number(op.value),
+          layout(from), layout(to), pointer(from), pointer(to));
+    });
+  }
+
+  void translate(const Concat& op, const Step& step) {
+    const Shape& y = step.output.shape;
+    const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(y.size()) : op.axis);
+    const bool channels = y.size() == 4 && axis == 1;
+    std::vector<int> from;
+    for (const Port& port : step.inputs) from.push_back(channels ? image(port) : plain(port.buffer));
+    const int to = output(step, channels ? kBlock : 0);
+    add(comment(step), from, to, [=, this, this_step = &step] {
+      const auto product = [](auto first, auto last) { return element_count(Shape(first, last)); };
+      std::string text;
+      int64_t first = 0;
+      for (size_t i = 0; i < from.size(); ++i) {
+        const Shape& x = this_step->inputs[i].shape;
+        if (channels) {
+          text += fmt::format("  place_channels({}, {}, {}, {}, {}, {}, {}, {}, {});\n", x[0], x[1], x[2], x[3], first,
+                              layout(from[i]), layout(to), pointer(from[i]), pointer(to));
+          first += x[1];
+        } else {
+          const auto cut = static_cast<std::ptrdiff_t>(axis);
+          const int64_t run = product(x.begin() + cut, x.end());
+          text += fmt::format("  copy_runs({}, {}, {}, {}, {} + {});\n", product(y.begin(), y.begin() + cut), run,
+                              product(y.begin() + cut, y.end()), pointer(from[i]), pointer(to), first);
+          first += run;
+        }
+      }
+      return text;
+    });
+  }
+
+  void translate(const Softmax& op, const Step& step) {
+    const Shape& y = step.output.shape;
+    const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(y.size()) : op.axis);
+    const int from = plain(step.inputs[0].buffer), to = output(step, 0);
+    const int64_t inner = element_count(Shape(y.begin() + static_cast<std::ptrdiff_t>(axis) + 1, y.end()));
+    add(comment(step), {from}, to, [=, this] {
+      return fmt::format("  softmax({}, {}, {}, {}, {}, {});\n", element_count(y) / std::max<int64_t>(y[axis], 1),
+                         y[axis], inner, op.log, pointer(from), pointer(to));
+    });
+  }
+
+  void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
+  void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
+  void translate(const Identity&, const Step&) { unknown(); }
+  void translate(const Dropout&, const Step&) { unknown(); }
+  void translate(const Opaque&, const Step&) { unknown(); }
+
+  Program program_;
+  std::vector<Slot> slots_;  // the program's buffers, then what was added
+  std::vector<Item> items_;
+  std::map<std::tuple<int, int64_t, Shape>, int> converted_;  // (slot, block, shape) → its copy
+  Translation result_;
+};
+
+}  // namespace
+
+Translation translate(const Graph& graph) {
+  return Translator(lower(graph, 1))();
+}
+
+}  // namespace reducenet::header
