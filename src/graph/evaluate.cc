@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "fades/fades.h"
+#include "graph/convolve.h"
 #include "graph/reference.h"
 #include "reducenet/error.h"
 #include "reducenet/graph.h"
@@ -42,7 +43,8 @@ void combine(const Call<T>& call, F f) {
 
 template <class T>
 void run(const Conv2d& op, const Call<T>& call) {
-  reference::conv(op, call.x(0), call.x(1), call.optional(2), call.y, call.threads);
+  const Weights<T> w{call.x(1).shape, {}, call.x(1).data};
+  convolve(op, call.x(0), w, call.optional(2), call.y, call.threads);
 }
 
 template <class T>
@@ -337,7 +339,39 @@ class Evaluation {
     return slot(id);
   }
 
+  /// Convolutions and products x·wᵀ + b whose weights are float32 constants: those are not widened as a whole. False
+  /// when the node is neither.
+  bool evaluate_from_f32(const Node& node) {
+    const auto* conv = std::get_if<Conv2d>(&node.op);
+    const auto* gemm = std::get_if<Gemm>(&node.op);
+    if (!conv && !(gemm && gemm->trans_b && !gemm->trans_a && gemm->alpha == 1 && gemm->beta == 1)) return false;
+    const Tensor* constant = graph_.constant(node.inputs[1]);
+    if (!constant || constant->dtype() != DType::f32) return false;
+    const bool has_bias = node.inputs.size() > 2 && node.inputs[2];
+    const Array<T>* bias = has_bias ? load(node.inputs[2]).get() : nullptr;
+    Slot x = load(node.inputs[0]);
+    Weights<T> w{constant->shape(), constant->as<float>(), {}};
+    const std::optional<Shape> shapes[] = {x->shape, w.shape, bias ? std::optional(bias->shape) : std::nullopt};
+    const Tensor* const constants[] = {nullptr, constant, nullptr};
+    auto y = std::make_shared<Array<T>>(output_shapes(node.op, shapes, constants, 1)[0].value());
+    if (conv) {
+      convolve(*conv, *x, w, bias, *y, threads_);
+    } else {
+      if (bias && static_cast<int64_t>(bias->data.size()) != y->shape[1]) return false;
+      const Shape made = y->shape;
+      Array<T> image(Shape{0});
+      image.shape = {x->shape[0], x->shape[1], 1, 1};
+      image.data = x->data;
+      for (Shape* shape : {&w.shape, &y->shape}) shape->insert(shape->end(), {1, 1});
+      convolve(Conv2d{}, image, w, bias, *y, threads_);
+      y->shape = made;
+    }
+    slot(node.outputs[0]) = std::move(y);
+    return true;
+  }
+
   void evaluate_node(const Node& node) {
+    if (evaluate_from_f32(node)) return;
     std::vector<const Array<T>*> in;
     std::vector<std::optional<Shape>> shapes;
     std::vector<const Tensor*> constants;
