@@ -47,6 +47,7 @@ using Outcome = std::variant<NoMatch, Refused, Patch>;
 struct Freedom {
   bool enlarge = false;  ///< merge convolutions even where multiply-accumulates rise
   bool dense = false;    ///< turn convolutions before a matrix into a part of that matrix
+  bool borders = false;  ///< merge across zero padding and put the border right, at the price of nodes; not with enlarge
 };
 
 /// What a rule sees. It cannot mutate anything.
@@ -63,6 +64,7 @@ struct Rule {
   std::string_view name, formula;
   Outcome (*apply)(const Site&);
   Graph (*example)(uint64_t seed, bool must_fire);
+  bool at_borders = false;  ///< fires only where borders may change; lowers multiplications, if need be for more nodes
 };
 
 /// The one table, in the order in which the driver tries them.
@@ -79,7 +81,8 @@ struct CollapseOptions {
 };
 
 /// What every patch lowers, compared in this order: nodes, then multiplications for one sample (unknown dimensions
-/// count as 1). The number of nodes bounds every sequence of patches.
+/// count as 1). The number of nodes bounds every sequence of patches. Where borders may change, multiplications come
+/// first, and no patch raises them.
 struct Measure {
   int64_t nodes = 0, work = 0;
   auto operator<=>(const Measure&) const = default;

@@ -14,6 +14,7 @@ std::span<const Rule> linear_rules();
 std::span<const Rule> branch_rules();
 std::span<const Rule> concat_rules();
 std::span<const Rule> residual_rules();
+std::span<const Rule> border_rules();
 std::span<const Rule> pool_rules();
 
 }  // namespace reducenet
