@@ -2,13 +2,24 @@
 
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 #include <vector>
 
 #include "reducenet/arch.h"
 #include "reducenet/collapse.h"
+#include "reducenet/data.h"
 #include "reducenet/formats.h"
 #include "reducenet/runtime.h"
 #include "reducenet/verify.h"
+
+namespace {
+
+void write_floats(const char* path, const std::vector<float>& values) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+
+}  // namespace
 
 int main() {
   using namespace reducenet;
@@ -16,8 +27,11 @@ int main() {
   for (Node& node : deep.nodes) {
     if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
   }
-  const Graph small = collapse(deep).graph;
+  Graph small = collapse(deep).graph;
   if (!verify(deep, small).verified) return std::puts("the collapse does not verify"), 1;
+  Preprocessing{.height = 8, .width = 8, .channels = 3, .mean = {0.5, 0.5, 0.5}, .std = {0.25, 0.25, 0.25}}.to_metadata(
+      small.metadata);
+  set_class_names(small.metadata, {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"});
   save_native(small, "small.safetensors");
   const Graph loaded = load_native("small.safetensors");
 
@@ -31,5 +45,8 @@ int main() {
     if (!(std::abs(output[i] - expected[i]) < 1e-4))
       return std::printf("output %zu: %g, not %g\n", i, output[i], expected[i]), 1;
   }
+  write_floats("input.raw", input);
+  write_floats("expected.raw", output);
+  std::ofstream("image.ppm") << "P6 8 8 255\n" << std::string(8 * 8 * 3, 'x');
   std::printf("%zu nodes became %zu, and still compute the same\n", deep.nodes.size(), small.nodes.size());
 }

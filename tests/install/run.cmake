@@ -1,11 +1,54 @@
-# cmake -DBUILD=… -DSOURCE=… -DWORK=… -P run.cmake: installs BUILD under WORK, then builds and runs the consumer in SOURCE.
+# cmake -DBUILD=… -DSOURCE=… -DWORK=… -P run.cmake: installs BUILD under WORK, then builds and runs outside projects against it:
+# the consumer in SOURCE (C++ and C), the same by pkg-config, and the examples.
 function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
+function(build source)
+  run(${CMAKE_COMMAND} -S ${source} -B ${WORK}/build/${source} -G Ninja -DCMAKE_BUILD_TYPE=Release
+    -DCMAKE_PREFIX_PATH=${prefix} "-DCMAKE_CXX_FLAGS=${CXX_FLAGS}" "-DCMAKE_C_FLAGS=${CXX_FLAGS}")
+  run(${CMAKE_COMMAND} --build ${WORK}/build/${source})
+endfunction()
+function(run_in_place)
+  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${WORK}/run COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+# Neither LibTorch nor ONNX nor protobuf, not even through another library.
+function(needs_little program)
+  execute_process(COMMAND ldd ${program} OUTPUT_VARIABLE libraries COMMAND_ERROR_IS_FATAL ANY)
+  string(TOLOWER "${libraries}" libraries)
+  if(NOT libraries MATCHES "libc\\.so" OR libraries MATCHES "torch|onnx|protobuf|not found")
+    message(FATAL_ERROR "${program} needs\n${libraries}")
+  endif()
+endfunction()
+
+set(prefix ${WORK}/prefix)
 file(REMOVE_RECURSE ${WORK})
-run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
-run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=${WORK}/prefix
-  -DCMAKE_CXX_FLAGS=${CXX_FLAGS})
-run(${CMAKE_COMMAND} --build ${WORK}/build)
 file(MAKE_DIRECTORY ${WORK}/run)
-execute_process(COMMAND ${WORK}/build/consumer WORKING_DIRECTORY ${WORK}/run COMMAND_ERROR_IS_FATAL ANY)
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+
+build(${SOURCE})
+set(programs ${WORK}/build/${SOURCE})
+foreach(program consumer consumer_c)
+  run_in_place(${programs}/${program})
+  needs_little(${programs}/${program})
+endforeach()
+
+file(GLOB packages ${prefix}/lib*/pkgconfig ${prefix}/lib/*/pkgconfig)
+set(ENV{PKG_CONFIG_PATH} ${packages})
+cmake_path(GET packages PARENT_PATH libraries)
+separate_arguments(flags UNIX_COMMAND "${CXX_FLAGS}")
+foreach(language "reducenet;cc;main.c;-std=c99" "reducenet-cpp;c++;main.cc;-std=c++20")
+  list(POP_FRONT language package compiler file standard)
+  execute_process(COMMAND pkg-config --cflags --libs ${package} OUTPUT_VARIABLE options COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(options UNIX_COMMAND "${options}")
+  run(${compiler} ${flags} ${standard} -Wall -Wextra -Wno-missing-field-initializers ${SOURCE}/${file} ${options} -lm
+    -o ${WORK}/run/${package})
+  run_in_place(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${libraries} ${WORK}/run/${package})
+endforeach()
+
+set(examples ${SOURCE}/../../examples)
+cmake_path(NORMAL_PATH examples)
+build(${examples})
+run_in_place(${WORK}/build/${examples}/classify small.safetensors input.raw)
+run_in_place(${WORK}/build/${examples}/classify_c small.safetensors input.raw)
+run_in_place(${WORK}/build/${examples}/classify_c small.safetensors image.ppm)
+needs_little(${WORK}/build/${examples}/classify)
