@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <cmath>
+#include <cstdlib>
+
 #include "dtype.h"
 #include "reducenet/collapse.h"
 #include "reducenet/formats.h"
@@ -17,25 +20,39 @@ struct Options {
   bool steps = false;
 };
 
+/// $XDG_CACHE_HOME/reducenet/kernels.tsv, or under ~/.cache; empty where neither is known.
+std::filesystem::path tuning_cache() {
+  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  if (cache && *cache) return std::filesystem::path(cache) / "reducenet/kernels.tsv";
+  return home && *home ? std::filesystem::path(home) / ".cache/reducenet/kernels.tsv" : std::filesystem::path();
+}
+
 Result bench_model(const Options& options) {
   require_f32("bench", options.dtype);
   const Plan plan(settle(load(options.model)), options.plan);
+  double error = 0;
+  for (const Plan::Step& step : plan.steps()) error += step.error * step.error;
   const BenchResult timing = bench(plan, options.seconds);
   Result result;
   result.json = {{"median_ms", timing.median_ms},       {"p90_ms", timing.p90_ms},
                  {"images_per_s", timing.images_per_s}, {"runs", timing.runs},
                  {"batch", options.plan.batch},         {"threads", options.plan.threads},
-                 {"arena_bytes", plan.arena_bytes()}};
+                 {"arena_bytes", plan.arena_bytes()},   {"added_error", std::sqrt(error)}};
   result.text = fmt::format(
-      "median {:.4g} ms  90 % {:.4g} ms  {:.4g} images/s  ({} runs, batch {}, {} threads, {:.2f} MiB of arena)\n",
+      "median {:.4g} ms  90 % {:.4g} ms  {:.4g} images/s  ({} runs, batch {}, {} threads, {:.2f} MiB of arena, "
+      "added error about {:.1e})\n",
       timing.median_ms, timing.p90_ms, timing.images_per_s, timing.runs, options.plan.batch, options.plan.threads,
-      static_cast<double>(plan.arena_bytes()) / (1 << 20));
+      static_cast<double>(plan.arena_bytes()) / (1 << 20), std::sqrt(error));
   if (options.steps) {
-    Table table({"node", "kernel", "shape", "MACs"});
+    Table table({"node", "kernel", "shape", "MACs", "added error"});
     for (const Plan::Step& step : plan.steps()) {
-      table.add({step.node, step.kernel, step.shape, human(static_cast<double>(step.macs))});
-      result.json["steps"].push_back(
-          {{"node", step.node}, {"kernel", step.kernel}, {"shape", step.shape}, {"macs", step.macs}});
+      table.add({step.node, step.kernel, step.shape, human(static_cast<double>(step.macs)),
+                 step.error > 0 ? fmt::format("{:.1e}", step.error) : ""});
+      result.json["steps"].push_back({{"node", step.node},
+                                      {"kernel", step.kernel},
+                                      {"shape", step.shape},
+                                      {"macs", step.macs},
+                                      {"added_error", step.error}});
     }
     result.text += table.str();
   }
@@ -55,6 +72,10 @@ Action declare_bench(CLI::App& app) {
                  "Choose kernels by timing them: none (by rule, deterministic; the default)")
       ->transform(CLI::CheckedTransformer(tunes))
       ->option_text("none|fast|full");
+  options->plan.tuning_cache = tuning_cache();
+  app.add_option("--tolerance", options->plan.tolerance,
+                 "What fast kernels may add to the rounding of the result, over its largest value (1e-5)")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--seconds", options->seconds, "How long to measure (1)")->check(CLI::PositiveNumber);
   app.add_flag("--steps", options->steps, "List the plan: node, kernel, shape, MACs");
   return [options] { return bench_model(*options); };

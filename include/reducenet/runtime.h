@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,7 @@ struct PlanOptions {
   int64_t batch = 1;       ///< of inputs whose first dimension is open
   int threads = 1;         ///< the caller's included; the result does not depend on it
   Tune tune = Tune::none;  ///< none: kernels chosen by rule, the same on every run; fast, full: by timing each
+  std::filesystem::path tuning_cache;  ///< where fast and full keep their timings for the next plan; empty: nowhere
   /// What kernels that trade rounding for speed (Winograd) may add to the outputs, over the largest output. Errors of L
   /// layers add like independent ones, so a kernel may run a layer where its error there is at most tolerance/√L.
   double tolerance = 1e-5;

@@ -1,11 +1,33 @@
 #include "runtime/arena.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <new>
 #include <numeric>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "runtime/step.h"
 
 namespace reducenet {
+
+inline namespace engine {
+
+void* allocate_aligned(size_t bytes) {
+  constexpr size_t kLine = 64, kHugePage = 2 << 20;
+  const bool large = bytes >= kHugePage / 2;
+  const size_t alignment = large ? kHugePage : kLine;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, std::max<size_t>(bytes, 1)) != 0) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (large) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+}  // namespace engine
 
 ArenaLayout place(const std::vector<Lifetime>& lifetimes) {
   constexpr int64_t kLine = 64 / sizeof(float);

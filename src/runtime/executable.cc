@@ -1,12 +1,14 @@
 #include "runtime/executable.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 
 #include "reducenet/error.h"
 #include "runtime/arena.h"
 #include "runtime/kernels/rows.h"
+#include "runtime/tuning.h"
 
 namespace reducenet {
 namespace {
@@ -21,8 +23,17 @@ Layout layout_of_input(const Kernel& kernel, const Step& step, size_t i) {
   return static_cast<int>(i) == step.epilogue.residual ? kernel.out : kernel.in;
 }
 
-/// Seconds that a kernel takes for a step on one thread: the fastest of `rounds` runs on constant inputs.
-double time(Step step, const Kernel& kernel, size_t buffers, int rounds) {
+/// Reads memory that no kernel uses: between two runs of a layer a network passes through all its other weights.
+void pass_through(const Floats& others) {
+  constexpr size_t kLine = 64 / sizeof(float);
+  float sum = 0;
+  for (size_t i = 0; i < others.size(); i += kLine) sum += others[i];
+  [[maybe_unused]] volatile float sink = sum;
+}
+
+/// Seconds that a kernel takes for a step on one thread: the fastest of `rounds` runs on constant inputs, each after
+/// passing through `others`.
+double time(Step step, const Kernel& kernel, size_t buffers, int rounds, const Floats& others) {
   if (!kernel.run) return 0;
   kernel.pack(step);
   std::vector<float*> pointers(buffers);
@@ -36,12 +47,45 @@ double time(Step step, const Kernel& kernel, size_t buffers, int rounds) {
   Floats scratch(static_cast<size_t>(step.scratch));
   double fastest = std::numeric_limits<double>::infinity();
   for (int round = 0; round < rounds; ++round) {
+    pass_through(others);
     const auto start = std::chrono::steady_clock::now();
     kernel.run({step, pointers.data(), scratch.data(), 0, 1});
     fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return fastest;
 }
+
+/// Costs by the clock, or from the cache of earlier plans.
+class Tuner {
+ public:
+  Tuner(const PlanOptions& options, const std::vector<Step>& steps, size_t buffers)
+      : cache_(options.tuning_cache), buffers_(buffers), rounds_(options.tune == Tune::fast ? 3 : 30) {
+    constexpr size_t kMost = 16 << 20;  // floats: past every cache
+    size_t weights = 0;
+    for (const Step& step : steps) weights += step.weight.size();
+    others_.assign(std::min(weights, kMost), 1.0f);
+    context_ = std::string(options.tune == Tune::fast ? "fast" : "full") + ", " + std::to_string(options.threads) +
+               " threads, among 2^" + std::to_string(std::bit_width(weights)) + " weights";
+  }
+  ~Tuner() { cache_.save(); }
+
+  double cost(const Step& step, const Kernel& kernel) {
+    const std::string key = tuning_key(step, kernel, context_);
+    std::optional<double> seconds = cache_.find(key);
+    if (!seconds) {
+      seconds = time(step, kernel, buffers_, rounds_, others_);
+      cache_.put(key, *seconds);
+    }
+    return kMacsPerSecond * *seconds;
+  }
+
+ private:
+  TuningCache cache_;
+  size_t buffers_;
+  int rounds_;
+  Floats others_;
+  std::string context_;
+};
 
 }  // namespace
 
@@ -62,9 +106,12 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
 void Executable::choose_kernels(const KernelFilter& allowed) {
   std::vector<Step> steps = std::move(program_.steps);
   program_.steps.clear();
+  std::optional<Tuner> tuner;
+  if (options_.tune != Tune::none) tuner.emplace(options_, steps, program_.buffers.size());
   const auto weighty = std::count_if(steps.begin(), steps.end(), [](const Step& step) { return !step.weight.empty(); });
   const double most_error = options_.tolerance / std::sqrt(static_cast<double>(std::max<int64_t>(weighty, 1)));
   for (Step& step : steps) {
+    step.threads = options_.threads;
     const auto can_lie = [&](const Port& port, Layout layout) {
       return layout == Layout::plain || (port.shape.size() == 4 && port.shape == buffer(port.buffer).shape);
     };
@@ -85,11 +132,18 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
       }
       if (fits) candidates.push_back(kernel);
     }
+    // A kernel that the rule sees far behind is not worth running even once.
+    constexpr double kHopeless = 8;
+    const auto by_rule = [&](const Kernel* kernel) { return reordering(*kernel) + kernel->cost(step); };
+    double best_by_rule = std::numeric_limits<double>::infinity();
+    for (const Kernel* kernel : candidates) best_by_rule = std::min(best_by_rule, by_rule(kernel));
     double least = std::numeric_limits<double>::infinity();
-    const bool by_rule = options_.tune == Tune::none;
     for (const Kernel* kernel : candidates) {
-      double cost = 0;
-      if (candidates.size() > 1) cost = reordering(*kernel) + (by_rule ? kernel->cost(step) : measured(step, *kernel));
+      double cost = by_rule(kernel);
+      if (tuner && candidates.size() > 1) {
+        if (cost > kHopeless * best_by_rule) continue;
+        cost = reordering(*kernel) + tuner->cost(step, *kernel);
+      }
       if (cost >= least) continue;
       const double error = kernel->error ? kernel->error(step) : 0;
       if (error > most_error) continue;
@@ -112,11 +166,6 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
     std::vector<double>().swap(step.weight);
     program_.steps.push_back(std::move(step));
   }
-}
-
-/// What a kernel takes by the clock.
-double Executable::measured(const Step& step, const Kernel& kernel) const {
-  return kMacsPerSecond * time(step, kernel, program_.buffers.size(), options_.tune == Tune::fast ? 3 : 30);
 }
 
 /// The buffer itself when it has the layout, else a copy that has it (made once).

@@ -43,7 +43,6 @@ class Executable {
 
  private:
   void choose_kernels(const KernelFilter& allowed);
-  double measured(const Step& step, const Kernel& kernel) const;
   void place_outputs();
   void lay_out();
   int add_reorder(int buffer, Layout to, std::string node);

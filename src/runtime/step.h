@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,16 +35,19 @@ inline int64_t storage(const Shape& shape, Layout layout) {
   return shape[0] * round_up(shape[1], kBlock) * shape[2] * shape[3];
 }
 
-/// Allocates on cache lines, so that no vector straddles two.
+/// On cache lines, so that no vector straddles two; what is large on huge pages where the system has them, so that
+/// streaming through weights does not wait for page tables. Throws std::bad_alloc.
+void* allocate_aligned(size_t bytes);
+
+/// Allocates with allocate_aligned.
 template <class T>
 struct CacheAligned {
   using value_type = T;
-  static constexpr std::align_val_t kAlignment{64};
   CacheAligned() = default;
   template <class U>
   explicit CacheAligned(const CacheAligned<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
-  void deallocate(T* p, size_t) noexcept { ::operator delete(p, kAlignment); }
+  T* allocate(size_t n) { return static_cast<T*>(allocate_aligned(n * sizeof(T))); }
+  void deallocate(T* p, size_t) noexcept { std::free(p); }
   friend bool operator==(const CacheAligned&, const CacheAligned&) { return true; }
 };
 using Floats = std::vector<float, CacheAligned<float>>;
@@ -99,6 +102,7 @@ struct Step {
   Floats packed, packed_bias;
   std::vector<int64_t> table;  ///< offsets that a kernel computes beforehand
   int64_t scratch = 0;         ///< floats that each thread needs during the step
+  int threads = 1;             ///< that the plan has
   int parts = 1;               ///< into how many the step is divided
 };
 

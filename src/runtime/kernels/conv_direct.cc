@@ -2,7 +2,8 @@
 //
 // One tile of accumulators holds up to kOutBlocks blocks of output channels × a run of pixels of one row; each x is
 // broadcast against a vector of weights. Rows that padding reaches sideways are first copied between zeros into this
-// thread's scratch; rows above and below the image are skipped.
+// thread's scratch; rows above and below the image are skipped. Weights that the second cache does not hold are read
+// once: then the whole image is copied first, and every row meets one tile's weights before the next tile's.
 #include <algorithm>
 #include <array>
 
@@ -21,7 +22,7 @@ inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A6
 inline constexpr int64_t kOutBlocks = kVectors == 1 ? 2 : 1;
 inline constexpr auto kRuns = [] {
   if constexpr (kVectors == 1) {
-    return std::array{14, 11, 8, 6, 4, 2, 1};
+    return std::array{14, 11, 8, 7, 6, 4, 2, 1};
   } else if constexpr (kVectors == 2 || (kVectors == 4 && kManyRegisters)) {
     return std::array{6, 4, 2, 1};
   } else {
@@ -113,7 +114,8 @@ inline size_t best_run(int64_t width) {
   return best;
 }
 
-/// A row of pixels of x, `block` floats each: where it begins, or its copy between zeros.
+/// Rows of pixels of x, `block` floats each: where they begin, or their copies between zeros. step.table[0]: whether
+/// the whole image is copied at once.
 class Lines {
  public:
   Lines(const Call& call, const Conv2d& op, int64_t block)
@@ -123,36 +125,54 @@ class Lines {
         height_(call.x()[2]),
         width_(call.x()[3]),
         line_((call.y()[3] - 1) * op.stride[1] + (call.step.weight_shape[3] - 1) * op.dilation[1] + 1),
-        copied_(op.padding.left > 0 || line_ > width_) {}
+        copied_(op.padding.left > 0 || line_ > width_),
+        whole_(call.step.table[0] != 0) {}
 
   int64_t channel_stride() const {
-    return copied_ ? call_.step.weight_shape[2] * line_ * block_ : height_ * width_ * block_;
+    if (!copied_) return height_ * width_ * block_;
+    return (whole_ ? height_ : call_.step.weight_shape[2]) * line_ * block_;
   }
-  int64_t row_stride() const { return copied_ ? line_ * block_ : op_.dilation[0] * width_ * block_; }
+  int64_t row_stride() const {
+    if (!copied_) return op_.dilation[0] * width_ * block_;
+    return (whole_ ? op_.dilation[0] : 1) * line_ * block_;
+  }
+
+  /// Before the rows of image n.
+  void enter_image(int64_t n) const {
+    if (!copied_ || !whole_) return;
+    const int64_t rows = ceil_div(call_.x()[1], block_) * height_;
+    for (int64_t row = 0; row < rows; ++row) {
+      copy(call_.in() + (n * rows + row) * width_ * block_, call_.scratch + row * line_ * block_);
+    }
+  }
 
   /// Row u = 0 of channel row 0 for output row i of image n; only rows [first_u, last_u) may be read.
   const float* rows(int64_t n, int64_t i, int64_t first_u, int64_t last_u) const {
     const int64_t channel_rows = ceil_div(call_.x()[1], block_), top = i * op_.stride[0] - op_.padding.top;
     const float* image = call_.in() + n * channel_rows * height_ * width_ * block_;
     if (!copied_) return image + top * width_ * block_;
-    const int64_t left = std::min(op_.padding.left, line_), inside = std::min(width_, line_ - left);
+    if (whole_) return call_.scratch + top * line_ * block_;
     for (int64_t row = 0; row < channel_rows; ++row) {
       for (int64_t u = first_u; u < last_u; ++u) {
-        float* line = call_.scratch + (row * call_.step.weight_shape[2] + u) * line_ * block_;
-        const float* from = image + (row * height_ + top + u * op_.dilation[0]) * width_ * block_;
-        std::fill_n(line, left * block_, 0.0f);
-        std::copy_n(from, inside * block_, line + left * block_);
-        std::fill_n(line + (left + inside) * block_, (line_ - left - inside) * block_, 0.0f);
+        copy(image + (row * height_ + top + u * op_.dilation[0]) * width_ * block_,
+             call_.scratch + (row * call_.step.weight_shape[2] + u) * line_ * block_);
       }
     }
     return call_.scratch;
   }
 
  private:
+  void copy(const float* from, float* line) const {
+    const int64_t left = std::min(op_.padding.left, line_), inside = std::min(width_, line_ - left);
+    std::fill_n(line, left * block_, 0.0f);
+    std::copy_n(from, inside * block_, line + left * block_);
+    std::fill_n(line + (left + inside) * block_, (line_ - left - inside) * block_, 0.0f);
+  }
+
   const Call& call_;
   const Conv2d& op_;
   int64_t block_, height_, width_, line_;
-  bool copied_;
+  bool copied_, whole_;
 };
 
 HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
@@ -173,17 +193,23 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
   const size_t run = best_run(width);
   const int64_t pixels = kRuns[run];
   const Tile two = tiles_for<kOutBlocks>(taps.pixel_stride)[run], one = tiles_for<1>(taps.pixel_stride)[run];
-  const Call::Range items = call.share(y[0] * y[2] * op.groups * pairs);
+  const bool whole = step.table[0] != 0;
+  const int64_t sets = op.groups * pairs;  // of weights
+  const Call::Range items = call.share(y[0] * y[2] * sets);
   const float* rows = nullptr;
-  for (int64_t item = items.first; item < items.last; ++item) {
-    const int64_t pair = item % pairs, group = item / pairs % op.groups, line = item / (pairs * op.groups);
-    const int64_t n = line / y[2], i = line % y[2];
-    if (item == items.first || item % (pairs * op.groups) == 0) {
+  for (int64_t item = items.first, image = -1, line = -1; item < items.last; ++item) {
+    const int64_t n = item / (y[2] * sets), within = item % (y[2] * sets);
+    const int64_t i = whole ? within % y[2] : within / sets, set = whole ? within / y[2] : within % sets;
+    const int64_t group = set / pairs, pair = set % pairs;
+    if (n != image) lines.enter_image(n);
+    if (n != image || i != line) {
       const int64_t top = i * op.stride[0] - op.padding.top;
       taps.first_u = std::min(w[2], ceil_div(std::max<int64_t>(-top, 0), op.dilation[0]));
       taps.last_u = std::clamp(ceil_div(std::max<int64_t>(x[2] - top, 0), op.dilation[0]), taps.first_u, w[2]);
       rows = lines.rows(n, i, taps.first_u, taps.last_u);
     }
+    image = n;
+    line = i;
     const int64_t in_group = pair * kOutBlocks, o = group * per_group + in_group;
     const int64_t blocks = std::min(kOutBlocks, per_group - in_group);
     const float* from = rows + group * (w[1] / block) * taps.channel_stride;
@@ -250,7 +276,12 @@ void pack(Step& step) {
   }
   pack_bias(step, padded);
   const int64_t line = (step.output.shape[3] - 1) * op.stride[1] + (step.weight_shape[3] - 1) * op.dilation[1] + 1;
-  step.scratch = round_up(step.inputs[0].shape[1], Block) * step.weight_shape[2] * line;
+  constexpr int64_t kSecondCache = 1 << 18;  // floats that leave room for other things
+  const Shape& x = step.inputs[0].shape;
+  const int64_t image = round_up(x[1], Block) * x[2] * line;
+  const bool whole = static_cast<int64_t>(step.packed.size()) > kSecondCache && image < kSecondCache;
+  step.table = {whole};
+  step.scratch = whole ? image : round_up(x[1], Block) * step.weight_shape[2] * line;
 }
 
 }  // namespace

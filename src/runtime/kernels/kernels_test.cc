@@ -119,6 +119,14 @@ Graph small_depthwise(Dice& dice) {
 Graph dense_conv(Dice& dice) {
   return conv(dice, 1, dice.pick(1, 67), dice.pick(1, 67));
 }
+/// More weights than the second cache holds, on a small image.
+Graph heavy_conv(Dice& dice) {
+  GraphBuilder b("heavy_conv", dice.random());
+  const ValueId x = b.input("x", {dice.pick(1, 2), dice.pick(100, 120), dice.pick(1, 3), dice.pick(1, 3)});
+  const Conv2d op{.stride = {dice.pick(1, 2), dice.pick(1, 2)}, .padding = {2, dice.pick(2, 3), 2, dice.pick(2, 3)}};
+  b.output(dressed(b, dice, b.conv("conv", x, dice.pick(110, 130), {5, 5}, op, dice.coin())));
+  return std::move(b).finish();
+}
 Graph first_conv(Dice& dice) {
   return conv(dice, 1, dice.pick(1, 4), dice.pick(1, 67));
 }
@@ -295,6 +303,8 @@ struct Trial {
 constexpr Trial kTrials[] = {
     {"conv-direct", dense_conv},
     {"conv-direct", grouped_conv},
+    {"conv-direct", heavy_conv},
+    {"conv-first", heavy_conv},
     {"conv-first", first_conv},
     {"conv-first", grouped_conv},
     {"conv-plain", dense_conv},

@@ -20,8 +20,9 @@ inline constexpr int64_t kStretch = 192, kRunsAtOnce = 32;
 /// One run, one stretch: `first` begins with the bias, `last` ends with residual and clamp.
 template <size_t Blocks, size_t Pixels>
 HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, const float* HWY_RESTRICT w,
-                                int64_t w_block, int64_t channels, const float* HWY_RESTRICT bias, bool first,
-                                const float* residual, const Epilogue* last, float* HWY_RESTRICT y, int64_t y_block) {
+                                int64_t w_block, int64_t channels, Ahead ahead, const float* HWY_RESTRICT bias,
+                                bool first, const float* residual, const Epilogue* last, float* HWY_RESTRICT y,
+                                int64_t y_block) {
   const Lanes d;
   constexpr size_t kVecs = Blocks * kVectors;
   const auto at = [&](size_t k, size_t p) HWY_ATTR {
@@ -31,7 +32,7 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
   unroll<kVecs>([&](auto k) HWY_ATTR {
     unroll<Pixels>([&](auto p) HWY_ATTR { sum[k][p] = hn::Load(d, first ? bias + k * kLanes : y + at(k, p)); });
   });
-  add_products<Blocks, Pixels>(x, x_block, w, w_block, channels, sum);
+  add_products<Blocks, Pixels>(x, x_block, w, w_block, channels, ahead, sum);
   const auto low = hn::Set(d, last ? last->low : -std::numeric_limits<float>::infinity());
   const auto high = hn::Set(d, last ? last->high : std::numeric_limits<float>::infinity());
   unroll<kVecs>([&](auto k) HWY_ATTR {
@@ -46,7 +47,7 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
   }
 }
 
-using Run = void (*)(const float*, int64_t, const float*, int64_t, int64_t, const float*, bool, const float*,
+using Run = void (*)(const float*, int64_t, const float*, int64_t, int64_t, Ahead, const float*, bool, const float*,
                      const Epilogue*, float*, int64_t);
 template <size_t Blocks>
 inline constexpr auto kRun = []<size_t... i>(std::index_sequence<i...>) {
@@ -60,21 +61,26 @@ void pointwise(const Call& call) {
   const int64_t in_blocks = ceil_div(channels, kBlock), out_blocks = ceil_div(call.y()[1], kBlock);
   const int64_t pairs = ceil_div(out_blocks, kOutBlocks), w_block = channels * kBlock;
   const int64_t runs_each = ceil_div(plane, static_cast<int64_t>(kMostPixels)), runs = images * runs_each;
-  const Call::Range items = call.share(ceil_div(runs, kRunsAtOnce) * pairs);
+  const int64_t chunks = even_blocks(runs, kRunsAtOnce, pairs, call.parts);
+  const Call::Range items = call.share(chunks * pairs);
   for (int64_t item = items.first; item < items.last; ++item) {
-    const int64_t first_run = item / pairs * kRunsAtOnce, last_run = std::min(runs, first_run + kRunsAtOnce);
+    const int64_t chunk = item / pairs, first_run = runs * chunk / chunks, last_run = runs * (chunk + 1) / chunks;
     const int64_t o = item % pairs * kOutBlocks, blocks = std::min(kOutBlocks, out_blocks - o);
     for (int64_t c = 0; c < channels; c += kStretch) {
       const int64_t many = std::min(kStretch, channels - c);
       const float* w = step.packed.data() + o * w_block + c * kBlock;
+      // What is multiplied next is fetched meanwhile, each run its share.
+      const float* next = c + many < channels ? w + many * kBlock : step.packed.data() + (o + blocks) * w_block;
       for (int64_t run = first_run; run < last_run; ++run) {
         const int64_t image = run / runs_each, within = run % runs_each;
         const int64_t from = plane * within / runs_each, to = plane * (within + 1) / runs_each;
         const float* x = call.in() + ((image * in_blocks + c / kBlock) * plane + from) * kBlock;
         const int64_t at = ((image * out_blocks + o) * plane + from) * kBlock;
         const size_t index = static_cast<size_t>(to - from - 1);
+        const int64_t together = last_run - first_run, skip = many * kBlock * (run - first_run) / together;
+        const Ahead ahead{next + skip, next + skip + (blocks - 1) * w_block, ceil_div(kBlock, together)};
         (blocks == 2 ? kRun<kOutBlocks>[index] : kRun<1>[index])(
-            x, plane * kBlock, w, w_block, many, step.packed_bias.data() + o * kBlock, c == 0,
+            x, plane * kBlock, w, w_block, many, ahead, step.packed_bias.data() + o * kBlock, c == 0,
             call.residual() ? call.residual() + at : nullptr, c + many == channels ? &step.epilogue : nullptr,
             call.out() + at, plane * kBlock);
       }

@@ -19,14 +19,24 @@ inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A6
 inline constexpr int64_t kOutBlocks = kVectors == 1 ? 2 : 1;
 inline constexpr size_t kMostPixels = kVectors == 1 ? 14 : (kVectors == 2 || kManyRegisters) ? 6 : 2;
 
+/// Memory to be fetched into the second cache meanwhile: two lines for each input channel, `step` floats further on.
+struct Ahead {
+  const float *first, *second;
+  int64_t step;
+};
+
 /// sum[block and part][pixel] += Σ_c w[block][c][16] · x[c / 16][pixel][c % 16], c < channels.
 template <size_t Blocks, size_t Pixels>
 HWY_INLINE void add_products(const float* HWY_RESTRICT x, int64_t x_block, const float* HWY_RESTRICT w, int64_t w_block,
-                             int64_t channels, Vector (&sum)[Blocks * kVectors][Pixels]) {
+                             int64_t channels, Ahead ahead, Vector (&sum)[Blocks * kVectors][Pixels]) {
   const Lanes d;
   for (int64_t first = 0; first < channels; first += kBlock, x += x_block) {
     const int64_t many = std::min(kBlock, channels - first);
     for (int64_t c = 0; c < many; ++c, w += kBlock) {
+      __builtin_prefetch(ahead.first, 0, 2);
+      __builtin_prefetch(ahead.second, 0, 2);
+      ahead.first += ahead.step;
+      ahead.second += ahead.step;
       Vector weight[Blocks * kVectors];
       unroll<Blocks * kVectors>(
           [&](auto k) HWY_ATTR { weight[k] = hn::Load(d, w + (k / kVectors) * w_block + (k % kVectors) * kLanes); });

@@ -20,6 +20,13 @@ void pack_bias(Step& step, int64_t channels);
 /// The weight in the file's order, and a bias for each output channel.
 void pack_as_is(Step& step);
 
+/// Into how many blocks of at most `most` to divide `items`, so that blocks × others share out evenly among threads.
+inline int64_t even_blocks(int64_t items, int64_t most, int64_t others, int threads) {
+  int64_t blocks = ceil_div(items, most);
+  while (blocks < items && blocks * others % threads != 0) ++blocks;
+  return blocks;
+}
+
 /// The j in [0, count) for which left + j·stride lies in [0, size).
 struct Columns {
   int64_t first, last;  // half open

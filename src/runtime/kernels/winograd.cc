@@ -139,17 +139,17 @@ HWY_NOINLINE void enter(const Geometry& g, const float* HWY_RESTRICT x, int64_t 
 /// S[tile][·] of one position for `Tiles` tiles.
 template <size_t Blocks, size_t Tiles>
 HWY_NOINLINE void multiply(const float* HWY_RESTRICT v, int64_t v_block, const float* HWY_RESTRICT u, int64_t channels,
-                           float* HWY_RESTRICT s) {
+                           Ahead ahead, float* HWY_RESTRICT s) {
   const Lanes d;
   Vector sum[Blocks * kVectors][Tiles];
   unroll<Blocks * kVectors>([&](auto k) HWY_ATTR { unroll<Tiles>([&](auto t) HWY_ATTR { sum[k][t] = hn::Zero(d); }); });
-  add_products<Blocks, Tiles>(v, v_block, u, channels * kBlock, channels, sum);
+  add_products<Blocks, Tiles>(v, v_block, u, channels * kBlock, channels, ahead, sum);
   unroll<Tiles>([&](auto t) HWY_ATTR {
     unroll<Blocks * kVectors>([&](auto k) HWY_ATTR { hn::Store(sum[k][t], d, s + t * Blocks * kBlock + k * kLanes); });
   });
 }
 
-using Multiply = void (*)(const float*, int64_t, const float*, int64_t, float*);
+using Multiply = void (*)(const float*, int64_t, const float*, int64_t, Ahead, float*);
 template <size_t Blocks>
 inline constexpr auto kMultiply = []<size_t... i>(std::index_sequence<i...>) {
   return std::array<Multiply, kMostPixels>{&multiply<Blocks, i + 1>...};
@@ -239,10 +239,13 @@ void winograd(const Call& call) {
     const float* u = step.packed.data() + even * static_cast<int64_t>(n * n) * u_block + o % 2 * u_block;
     for (int64_t p = 0; p < static_cast<int64_t>(n * n); ++p, u += u_position) {
       for (int64_t pass = 0; pass < passes; ++pass) {
+        // While this position is multiplied, the next one's U is fetched, each pass its share.
+        const float* next = u + u_position + pass * g.x[1] * width / passes;
+        const Ahead ahead{next, passes == 1 && blocks == 2 ? next + kBlock : next, width / passes};
         const int64_t from = many * pass / passes, to = many * (pass + 1) / passes;
         const size_t index = static_cast<size_t>(to - from - 1);
         (blocks == 2 ? kMultiply<kOutBlocks>[index] : kMultiply<1>[index])(
-            v + p * g.v_stride + from * kBlock, g.tiles * kBlock, u, g.x[1], s + p * g.s_stride + from * width);
+            v + p * g.v_stride + from * kBlock, g.tiles * kBlock, u, g.x[1], ahead, s + p * g.s_stride + from * width);
       }
     }
     each_tile([&](int64_t t, int64_t image, int64_t i, int64_t j) HWY_ATTR {
@@ -301,12 +304,13 @@ int64_t count_tiles(const Shape& y) {
 /// Multiply–adds of stage two, or the reading of U where that takes longer; and at their price in such, the transforms.
 template <size_t M>
 double cost(const Step& step) {
-  constexpr double square = Winograd<M>::kIn * Winograd<M>::kIn, kReading = 10, kTransform = M == 2 ? 7 : 6;
+  constexpr double square = Winograd<M>::kIn * Winograd<M>::kIn, kTransform = M == 2 ? 7 : 6;
   const double tiles = static_cast<double>(count_tiles<M>(step.output.shape));
   const double in = static_cast<double>(round_up(step.weight_shape[1], kBlock));
   const double out = static_cast<double>(round_up(step.weight_shape[0], kBlock));
   const double weights = square * static_cast<double>(step.weight_shape[1]) * out;
-  return weights * std::max(tiles, kReading) + tiles * kTransform * square * (in + out);
+  const double reading = weights < 256 << 10 ? 3 : 8;  // from the second or third cache, from beyond
+  return weights * std::max(tiles, reading) + tiles * kTransform * square * (in + out);
 }
 
 /// How many tiles pass at once: as many as keep V and S in the first cache when that is enough to hide the loads of U,
@@ -319,7 +323,8 @@ int64_t tiles_at_once(const Step& step) {
   const int64_t all = count_tiles<M>(step.output.shape);
   int64_t most = kFirstCache / bytes;
   if (most < kEnough) most = std::clamp<int64_t>(kSecondCache / bytes, kEnough, kMost);
-  return ceil_div(all, ceil_div(all, std::min(most, kMost)));
+  const int64_t pairs = ceil_div(step.weight_shape[0], 2 * kBlock);
+  return ceil_div(all, even_blocks(all, std::min(most, kMost), pairs, step.threads));
 }
 
 /// U = G w Gᵀ in double: [pairs of O/16][position][1 or 2][channels][16]
