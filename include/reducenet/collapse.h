@@ -47,7 +47,9 @@ using Outcome = std::variant<NoMatch, Refused, Patch>;
 struct Freedom {
   bool enlarge = false;  ///< merge convolutions even where multiply-accumulates rise
   bool dense = false;    ///< turn convolutions before a matrix into a part of that matrix
-  bool borders = false;  ///< merge across zero padding and put the border right, at the price of nodes; not with enlarge
+  bool borders =
+      false;  ///< merge across zero padding and put the border right, at the price of nodes; not with enlarge
+  bool reserve = false;  ///< pass residuals through activations in channels of their own; multiply-accumulates rise
 };
 
 /// What a rule sees. It cannot mutate anything.
@@ -77,6 +79,8 @@ enum class Target { plan, module, conv, single };
 struct CollapseOptions {
   Target target = Target::module;
   int64_t stop_after = -1;  ///< apply at most so many patches (for bisecting); −1: all
+  bool borders = false;     ///< also Freedom::borders, where multiply-accumulates fall
+  bool reserve = false;     ///< also Freedom::reserve
   Cost cost;                ///< what Target::plan lowers; none: multiply-accumulates
 };
 

@@ -7,6 +7,7 @@
 #include "collapse/region.h"
 #include "collapse/sizes.h"
 #include "reducenet/verify.h"
+#include "rules/range.h"
 #include "rules/view.h"
 
 namespace reducenet {
@@ -78,6 +79,7 @@ bool may_crop(const Graph& graph, const Node& node) {
 struct Trial {
   Graph before, after;
   std::vector<Shape> shapes;  ///< of one sample, by input
+  std::vector<Range> ranges;  ///< of what the inputs can be, as far as their producers show
   bool batched;               ///< all samples may be one run
 };
 
@@ -86,10 +88,12 @@ bool same_plane(const Shape& a, const Shape& b) {
   return a.size() == b.size() && a.size() >= 2 && std::equal(a.begin() + 2, a.end(), b.begin() + 2);
 }
 
-/// `before` has every shape known.
-Trial prepare(const Graph& before, const Graph& after, const Region& region) {
+/// `site` is the original network with every shape known.
+Trial prepare(const Site& site, const Graph& after, const Region& region) {
+  const Graph& before = site.graph;
   Trial trial{cut_out(before, region.before, region.inputs, region.output),
               cut_out(after, region.after, region.inputs, region.output),
+              {},
               {},
               true};
   CropSize crop;
@@ -100,7 +104,9 @@ Trial prepare(const Graph& before, const Graph& after, const Region& region) {
     }
   }
   for (const std::string& name : region.inputs) {
-    trial.shapes.push_back(before[before.find_value(name)].shape.value());
+    const ValueId id = before.find_value(name);
+    trial.shapes.push_back(before[id].shape.value());
+    trial.ranges.push_back(range_of(site, id));
     for (int64_t& dim : trial.shapes.back()) dim = dim < 0 ? 8 : dim;  // behind an op of unknown shape
     trial.batched &= same_plane(trial.shapes.back(), trial.shapes[0]);
   }
@@ -114,12 +120,35 @@ Trial prepare(const Graph& before, const Graph& after, const Region& region) {
 
 using Sample = std::vector<std::vector<double>>;  // by input
 
-Sample draw(const std::vector<Shape>& shapes, std::mt19937_64& random) {
+/// The end of the range from which samples are measured: 0, or the finite end of a range that has one.
+double base(const Range& range) {
+  if (std::isfinite(range.low)) return range.low;
+  return std::isfinite(range.high) ? range.high : 0;
+}
+
+/// Unit normal distances from the base of each input's range, and at most half its length: a + b − base stays within.
+Sample draw(const Trial& trial, std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   Sample sample;
-  for (const Shape& shape : shapes) {
-    sample.emplace_back(static_cast<size_t>(element_count(shape)));
-    for (double& v : sample.back()) v = normal(random);
+  for (size_t i = 0; i < trial.shapes.size(); ++i) {
+    const Range& range = trial.ranges[i];
+    const double half = (range.high - range.low) / 2;
+    sample.emplace_back(static_cast<size_t>(element_count(trial.shapes[i])));
+    for (double& v : sample.back()) {
+      v = normal(random);
+      if (std::isfinite(range.low))
+        v = range.low + std::min(std::abs(v), half);
+      else if (std::isfinite(range.high))
+        v = range.high - std::abs(v);
+    }
+  }
+  return sample;
+}
+
+Sample bases(const Trial& trial) {
+  Sample sample;
+  for (size_t i = 0; i < trial.shapes.size(); ++i) {
+    sample.emplace_back(static_cast<size_t>(element_count(trial.shapes[i])), base(trial.ranges[i]));
   }
   return sample;
 }
@@ -179,14 +208,15 @@ std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   }
   for (Node& node : part.nodes) {
     if (auto* op = std::get_if<Binary>(&node.op); op && op->kind == Binary::Kind::sub) op->kind = Binary::Kind::add;
+    if (auto* op = std::get_if<Activation>(&node.op)) op->kind = Activation::Kind::identity;  // they hardly stretch
   }
   return outputs(part, trial, {&positive, 1})[0];
 }
 
-RegionCheck check(const Graph& before, const Graph& after, const Region& region, std::mt19937_64& random) {
+RegionCheck check(const Site& before, const Graph& after, const Region& region, std::mt19937_64& random) {
   const Trial trial = prepare(before, after, region);
-  const Sample a = draw(trial.shapes, random), b = draw(trial.shapes, random);
-  const Sample samples[] = {combine(a, b, std::plus<>()), a, b, combine(a, a, std::minus<>())};
+  const Sample a = draw(trial, random), b = draw(trial, random), zero = bases(trial);
+  const Sample samples[] = {combine(combine(a, b, std::plus<>()), zero, std::minus<>()), a, b, zero};
   const Sample old = outputs(trial.before, trial, samples);
   const Sample made = outputs(trial.after, trial, std::span(samples).first(2));
   const Sample absolute = combine(a, b, [](double x, double y) { return std::abs(x) + std::abs(y); });
@@ -217,7 +247,9 @@ std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& col
   std::mt19937_64 random(collapsed.regions.size());
   std::vector<RegionCheck> checks;
   const Graph sized = with_sizes(before, kSide);
-  for (const Region& region : collapsed.regions) checks.push_back(check(sized, collapsed.graph, region, random));
+  const Uses uses(sized);
+  for (const Region& region : collapsed.regions)
+    checks.push_back(check({sized, uses, {}, {}}, collapsed.graph, region, random));
   return checks;
 }
 

@@ -55,6 +55,8 @@ Collapsed collapse(const Graph& graph, const CollapseOptions& options) {
   } else {
     driver.run({});
   }
+  if (options.reserve) driver.run({.reserve = true});
+  if (options.borders) driver.run({.borders = true});
   if (options.target == Target::conv) driver.run({.enlarge = true});
   Collapsed result = std::move(driver).finish();
   if (options.target == Target::conv && options.stop_after < 0) require_one_conv(result);

@@ -15,6 +15,8 @@ std::span<const Rule> branch_rules();
 std::span<const Rule> concat_rules();
 std::span<const Rule> residual_rules();
 std::span<const Rule> border_rules();
+std::span<const Rule> last_axis_rules();
+std::span<const Rule> reserve_rules();
 std::span<const Rule> pool_rules();
 
 }  // namespace reducenet

@@ -20,7 +20,7 @@ class EveryRule : public ::testing::TestWithParam<Rule> {};
 Collapsed apply_alone(const Rule& rule, const Graph& graph) {
   const CollapseOptions options;
   Driver driver(graph, {&rule, 1}, options);
-  driver.run({.enlarge = !rule.at_borders, .dense = true, .borders = rule.at_borders});
+  driver.run({.enlarge = !rule.at_borders, .dense = true, .borders = rule.at_borders, .reserve = true});
   return std::move(driver).finish();
 }
 
