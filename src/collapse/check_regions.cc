@@ -6,6 +6,7 @@
 
 #include "collapse/region.h"
 #include "collapse/sizes.h"
+#include "reducenet/error.h"
 #include "reducenet/verify.h"
 #include "rules/range.h"
 #include "rules/view.h"
@@ -88,6 +89,23 @@ bool same_plane(const Shape& a, const Shape& b) {
   return a.size() == b.size() && a.size() >= 2 && std::equal(a.begin() + 2, a.end(), b.begin() + 2);
 }
 
+/// The part's output for inputs of these shapes; nothing when its ops do not fit together at them: paths of different
+/// strides may meet at one size only.
+std::optional<Shape> output_shape(Graph part, const std::vector<Shape>& shapes) {
+  for (size_t i = 0; i < shapes.size(); ++i) part[part.inputs[i]].shape = shapes[i];
+  try {
+    infer_shapes(part);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  for (const Node& node : part.nodes) {
+    if (!std::holds_alternative<Binary>(node.op) || part.constant(node.inputs[0]) || part.constant(node.inputs[1]))
+      continue;
+    if (part[node.inputs[0]].shape != part[node.inputs[1]].shape) return std::nullopt;
+  }
+  return part[part.outputs[0]].shape;
+}
+
 /// `site` is the original network with every shape known.
 Trial prepare(const Site& site, const Graph& after, const Region& region) {
   const Graph& before = site.graph;
@@ -110,11 +128,14 @@ Trial prepare(const Site& site, const Graph& after, const Region& region) {
     for (int64_t& dim : trial.shapes.back()) dim = dim < 0 ? 8 : dim;  // behind an op of unknown shape
     trial.batched &= same_plane(trial.shapes.back(), trial.shapes[0]);
   }
-  for (Shape& shape : trial.shapes) {
-    if (!trial.batched) continue;
-    shape[0] = 1;
+  if (!trial.batched) return trial;
+  for (Shape& shape : trial.shapes) shape[0] = 1;
+  std::vector<Shape> cropped = trial.shapes;
+  for (Shape& shape : cropped) {
     if (shape.size() == 4) crop.fit(shape);
   }
+  const auto old_output = output_shape(trial.before, cropped), new_output = output_shape(trial.after, cropped);
+  if (old_output && old_output == new_output) trial.shapes = std::move(cropped);
   return trial;
 }
 
