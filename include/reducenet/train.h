@@ -15,7 +15,7 @@ namespace reducenet::train {
 /// Everything that defines a run. Written as TOML, one table per member below; `recipe_keys()` lists every key.
 struct Recipe {
   struct Model {
-    std::string arch = "reduce20";
+    std::string arch = "reduce20";  ///< of architectures(), or "import": the network in Options::from itself
     /// channels, height, width, classes: 0 stands for "as the data are"; seed is train.seed.
     ArchOptions options{.channels = 0, .height = 0, .width = 0, .classes = 0};
   } model;
@@ -48,6 +48,7 @@ struct Recipe {
     double clip = 0;  ///< largest gradient norm; 0: any
   } optimizer;
 
+  enum class Precision : uint8_t { f32, bf16 };
   struct Train {
     int64_t epochs = 10;
     int64_t seed = 0;
@@ -55,18 +56,79 @@ struct Recipe {
     int64_t eval_every = 1;  ///< epochs between two looks at the validation images
     int64_t batch_norm_batches =
         100;  ///< training batches that re-estimate BN statistics at the end; 0: keep the running ones
+    Precision precision =
+        Precision::f32;  ///< bf16: convolutions and matrix products in bfloat16 (autocast); weights stay f32
   } train;
 
   enum class Curve : uint8_t { cosine, linear };
   enum class Per : uint8_t { iteration, epoch };
   enum class Order : uint8_t { together, forward, backward };
+  enum class Control : uint8_t { schedule, gate, loss, slope };
+  /// Fractions are of the run before its fine-tuning. See train/schedule.h and train/control.h for the formulas.
   struct Fade {
     Curve schedule = Curve::cosine;
     Per per = Per::iteration;
-    double start = 0, end = 1;      ///< fractions of the run; λ is exactly 1 before and exactly 0 after
-    Order order = Order::together;  ///< forward: the fade next to the input goes first
-    double overlap = 0;             ///< of neighbouring windows when staggered, as a share of a window, in [0, 1)
+    double start = 0, end = 0.8;          ///< fractions of the run; λ is exactly 1 before and exactly 0 after
+    Order order = Order::together;        ///< forward: the fade next to the input goes first
+    double overlap = 0;                   ///< of neighbouring windows when staggered, as a share of a window, in [0, 1)
+    Control control = Control::schedule;  ///< what moves λ between start and end
+    double speed = 2;            ///< loss, slope: of the fade while it may go on, as a multiple of the schedule
+    double tolerance = 0.05;     ///< loss, slope: relative rise of the smoothed loss at which the fade waits
+    int64_t groups = 0;          ///< gate: fades go in so many groups; 0: as many as there is time for
+    int64_t ramp = 1, hold = 1;  ///< gate: epochs in which a group fades, and in which it then settles
+    double bound = 0.01;  ///< gate: a group goes back when validation top-1 is by more than this below the best before
+    int64_t retries = 1;  ///< gate: a group that went back is tried again so often, each time twice as slowly
   } fade;
+
+  struct Finetune {
+    int64_t epochs = 0;  ///< the last epochs of the run, after every fade, with a learning-rate schedule of their own
+    double lr = 0.02;    ///< its peak
+  } finetune;
+
+  struct Distill {
+    std::string teacher;     ///< empty: none; "self": the network as it is when fading begins; "ema"; or a model's path
+    double temperature = 4;  ///< T of the softened scores
+    double alpha = 0.7;      ///< weight of the teacher's scores; 1 − alpha is the labels'
+    double hints = 0;        ///< weight of the feature hints: attention maps where each resolution ends; 0: none
+    double ema = 0.999;      ///< decay of the teacher "ema"
+  } distill;
+
+  enum class SelectBy : uint8_t { none, uniform, sensitivity, learned, dp };
+  /// Which of the network's own activations survive; the others fade like its fades.
+  struct Select {
+    SelectBy by = SelectBy::none;
+    int64_t count = -1;       ///< survivors; −1: as the milliseconds allow
+    double milliseconds = 0;  ///< of the deployed network at batch 1 on one thread; 0: any
+    int64_t images = 1000;    ///< held-out images that importance is measured on
+    int64_t steps = 200;      ///< learned: training steps of the masks
+    double lr = 0.01;         ///< learned: of the weights beside the masks, in a copy of the network
+    int64_t span = 6;         ///< dp: longest run of neighbouring activations that may vanish together; 0: any
+  } select;
+
+  /// `reducenet frontier`: the recipe's network is trained deep; then its activations go, step by step.
+  struct Frontier {
+    std::vector<int64_t> survivors{};  ///< non-linear layers that are left after each step, from many to few
+    int64_t epochs = 5;                ///< of each step
+    double lr = 0.05;                  ///< its learning rate's peak
+    double start = 0.1, end = 0.6;     ///< its fade, as fractions of the step
+    std::vector<int64_t> seeds{0};
+    bool direct = true;  ///< also: each step's network trained from scratch, for as many epochs as it has behind it
+    /// Trained directly for as many epochs as the whole frontier: an architecture and settings each, as in
+    /// "plain11 model.branches=1x1,identity-bn".
+    std::vector<std::string> controls{};
+    std::vector<double>
+        lrs{};  ///< with which each control is tried; the best on held-out images counts. Empty: optimizer.lr
+  } frontier;
+
+  /// `reducenet squeeze`: the middle of each module is widened until it no longer helps, then its ends.
+  struct Squeeze {
+    std::vector<int64_t> expansions{1, 2, 4, 8};  ///< of the middle, in turn
+    std::vector<double> ends{1, 1.5, 2};          ///< multiples of model.widths, in turn
+    std::vector<int64_t> seeds{0};                ///< means over these are compared
+    double gain = 0.002;                          ///< validation top-1 by which a wider network must be better to go on
+    double milliseconds = 0;  ///< most that the deployed network may take, batch 1, one thread; 0: any
+    double hours = 0;         ///< of training in all; 0: any
+  } squeeze;
 };
 
 /// From TOML; `file` names it in messages. Error(bad_input) names file, key and the nearest known key.
@@ -103,14 +165,16 @@ struct EpochMetrics {
   double val_top1 = -1;  ///< −1 where it was not measured
   FadeSummary fade;
   double lr = 0, images_per_s = 0, seconds = 0;  ///< seconds of the epoch, validation included
+  std::string note{};  ///< what the control of the fades decided at the epoch's end; empty: nothing
 };
 
 struct Options {
   std::filesystem::path out = "run";  ///< folder for all results; made when absent
-  std::filesystem::path from{};       ///< model whose weights are taken where names and shapes agree; empty: none
-  bool resume = false;                ///< go on from out/checkpoint.safetensors, bit for bit
-  std::string device = "cpu";         ///< "cpu" or "cuda"
-  std::filesystem::path cache{};      ///< folder for decoded images (see load_images); empty: none
+  /// Model whose weights are taken where names and shapes agree (arch "import": the network itself); empty: none.
+  std::filesystem::path from{};
+  bool resume = false;            ///< go on from out/checkpoint.safetensors, bit for bit
+  std::string device = "cpu";     ///< "cpu" or "cuda"
+  std::filesystem::path cache{};  ///< folder for decoded images (see load_images); empty: none
   std::function<void(const Progress&)> on_step{};
   std::function<void(const EpochMetrics&)> on_epoch{};
   std::function<void(const std::string&)> on_message{};
@@ -128,7 +192,8 @@ struct Result {
 };
 
 /// Trains and writes into options.out: model.safetensors (settled), checkpoint.safetensors (resumable), metrics.jsonl,
-/// result.json and a TensorBoard event file.
+/// result.json and a TensorBoard event file; teacher.safetensors with distill.teacher = "self", snapshot.safetensors
+/// with fade.control = gate.
 /// Errors: usage (a recipe or options that make no sense, a resumed recipe that differs), bad_input (data or
 /// checkpoint), io (missing data, unwritable folder), check_failed (the loss is not finite; names epoch and step and
 /// leaves the last good checkpoint).

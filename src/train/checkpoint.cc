@@ -30,6 +30,11 @@ void visit_fields(State& state, Visit visit) {
   visit("epoch_seconds", state.epoch_seconds);
   visit("epoch_train_seconds", state.epoch_train_seconds);
   visit("recipe", state.recipe);
+  visit("begun", state.begun);
+  visit("survivors", state.survivors);
+  visit("control", state.control);
+  visit("lambda", state.lambda);
+  visit("teacher_updates", state.teacher_updates);
 }
 
 Tensor to_tensor(const at::Tensor& tensor) {

@@ -18,6 +18,11 @@ struct RunState {
   double train_seconds = 0;                           ///< of that, in training steps
   double epoch_seconds = 0, epoch_train_seconds = 0;  ///< of the current epoch
   std::string recipe;                                 ///< as TOML
+  int64_t begun = 0;            ///< 1 once fading has begun: survivors are chosen, the deep self is kept
+  std::string survivors = "x";  ///< then a '1' or '0' for each candidate
+  std::string control = "x";    ///< FadeControl::state()
+  double lambda = 1;            ///< mean λ at the last step
+  int64_t teacher_updates = 0;  ///< Average::updates() of the teacher "ema"
 };
 
 /// The network (as a graph any verb can load), `extra` tensors and the state, in one safetensors file, atomically.

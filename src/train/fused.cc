@@ -349,7 +349,8 @@ std::vector<at::Tensor> norm_sum(NormSum sum, bool training, size_t readers) {
   const at::Tensor& first = sum.branches.at(0).x;
   const auto prepare = [sizes = first.sizes().vec()](at::Tensor& x) {
     TORCH_CHECK(x.sizes() == at::IntArrayRef(sizes), "terms of shapes ", x.sizes(), " and ", sizes);
-    TORCH_CHECK(x.is_cpu() && x.scalar_type() == at::kFloat, "terms are float32 on CPU");
+    TORCH_CHECK(x.is_cpu(), "terms are on CPU");
+    x = x.to(at::kFloat);  // bfloat16 under autocast
     x = channels_last(x);
   };
   TORCH_CHECK(!training || first.numel() > first.size(1), "one value per channel has no variance");

@@ -61,8 +61,8 @@ Network::Network(const Graph& graph, const NetworkOptions& options, at::Device d
     if (std::holds_alternative<Fade>(graph.nodes[i].op)) fades_.push_back(i);
   }
   load_constants(options);
-  const bool fused = options.fused && options.channels_last && device.is_cpu();
-  steps_ = fused ? fused_steps(graph_) : plain_steps(graph_);
+  fused_ = options.fused && options.channels_last && device.is_cpu();
+  steps_ = fused_ ? fused_steps(graph_) : plain_steps(graph_);
   const auto read = [&](ValueId id) {
     if (id) ++readers_[static_cast<size_t>(id.index)];
   };
@@ -136,7 +136,23 @@ at::Tensor Network::forward(const at::Tensor& x, bool training) {
                   "node '" + node.name + "' (" + name_of(node.op) + "): " + error.what_without_backtrace());
     }
   }
+  watched_values_.clear();
+  for (const ValueId id : watched_) watched_values_.push_back(store.take(id));
   return store.take(graph_.outputs.front());
+}
+
+bool Network::makes(ValueId value) const {
+  return std::ranges::any_of(steps_, [&](const Step& step) { return graph_[step.node].outputs.front() == value; });
+}
+
+void Network::watch(std::vector<ValueId> values) {
+  for (const ValueId id : watched_) --readers_[static_cast<size_t>(id.index)];
+  watched_.clear();
+  for (const ValueId id : values) {
+    if (!id || !makes(id)) throw Error(ErrorKind::usage, "a value to be watched is not made by the network");
+    ++readers_[static_cast<size_t>(id.index)];
+  }
+  watched_ = std::move(values);
 }
 
 void Network::run(const Step& step, Store& store, bool training) const {
@@ -145,6 +161,12 @@ void Network::run(const Step& step, Store& store, bool training) const {
   if (step.branches.empty()) {
     std::vector<at::Tensor> inputs;
     for (const ValueId id : node.inputs) inputs.push_back(store.take(id));
+    const auto* const fade = std::get_if<Fade>(&node.op);
+    if (fade && !masks_.empty() && masks_[static_cast<size_t>(step.node.index)].defined()) {
+      const at::Tensor& x = inputs.front();
+      store.values[output] = {x + masks_[static_cast<size_t>(step.node.index)] * (activate(fade->activation, x) - x)};
+      return;
+    }
     store.values[output] = {apply_node(graph_, node, inputs, training, momentum_)};
     return;
   }
@@ -192,6 +214,12 @@ void Network::set_fade(size_t index, double lambda) {
   if (!(lambda >= 0 && lambda <= 1))
     throw Error(ErrorKind::usage, "λ = " + std::to_string(lambda) + " is not in [0, 1]");
   std::get<Fade>(graph_.nodes[fades_.at(index)].op).lambda = lambda;
+}
+
+void Network::set_mask(size_t index, at::Tensor mask) {
+  if (fused_) throw Error(ErrorKind::usage, "masks need a network without fused steps");
+  if (masks_.empty()) masks_.resize(graph_.nodes.size());
+  masks_[fades_.at(index)] = std::move(mask);
 }
 
 void Network::reset_statistics() {

@@ -30,6 +30,12 @@ class Network {
   /// fails.
   at::Tensor forward(const at::Tensor& x, bool training);
 
+  /// Values that forward() leaves in watched(), in this order. Throws Error(usage) for a value that no step makes.
+  void watch(std::vector<ValueId> values);
+  const std::vector<at::Tensor>& watched() const { return watched_values_; }
+  /// The value stands in memory while a forward runs: it is not inside a fused step.
+  bool makes(ValueId value) const;
+
   /// Weights of convolutions and matrix products.
   std::vector<at::Tensor> decayed_parameters() const;
   /// Every other parameter: gamma, beta, biases, slopes, scales.
@@ -42,6 +48,9 @@ class Network {
   double fade(size_t index) const;
   /// Throws Error(usage) unless 0 ≤ λ ≤ 1.
   void set_fade(size_t index, double lambda);
+  /// m (no dimensions, undefined: λ again) in the place of λ, with a gradient: x + m·(A(x) − x). Throws Error(usage)
+  /// when the network was built with fused steps.
+  void set_mask(size_t index, at::Tensor mask);
 
   /// Momentum of every BatchNorm instead of its own, or none. After reset_statistics(), 1/k for the k-th training
   /// forward makes mean and variance the plain averages over these batches.
@@ -63,8 +72,12 @@ class Network {
   std::vector<at::Tensor> constants_;  // by value index; undefined where none
   std::vector<Role> roles_;            // by value index
   std::vector<size_t> fades_;          // indices of nodes
+  std::vector<at::Tensor> masks_;      // by node index, or empty
   std::vector<Step> steps_;
+  bool fused_ = false;
   std::vector<size_t> readers_;  // steps that read a value, by value index; the output counts as one more
+  std::vector<ValueId> watched_;
+  std::vector<at::Tensor> watched_values_;
   std::optional<double> momentum_;
   at::MemoryFormat format_;
   at::Device device_;

@@ -94,11 +94,11 @@ NamedTorch Optimizer::state() const {
   return named;
 }
 
-Average::Average(const Network& network, double decay) : decay_(decay) {
-  for (const auto& [name, tensor] : network.state()) {
+Average::Average(const Network& network, double decay, const std::string& name) : decay_(decay) {
+  for (const auto& [value, tensor] : network.state()) {
     network_.push_back(tensor.detach());
     average_.push_back(network_.back().clone());
-    values_.emplace_back("average." + name, average_.back());
+    values_.emplace_back(name + value, average_.back());
   }
 }
 
@@ -121,6 +121,11 @@ void Average::swap() {
     network_[i].copy_(average_[i]);
     average_[i].copy_(kept);
   }
+}
+
+void Average::copy_to(const Network& network) const {
+  const auto targets = network.state();
+  for (size_t i = 0; i < average_.size(); ++i) targets[i].second.detach().copy_(average_[i]);
 }
 
 NamedTorch Average::state() const {

@@ -43,12 +43,15 @@ class Optimizer {
 /// n-th update since the start or restart, so that short runs forget their first weights.
 class Average {
  public:
-  Average(const Network& network, double decay);
+  /// `name`: of its tensors in state(), before the network's own names.
+  Average(const Network& network, double decay, const std::string& name = "average.");
   void update();
   /// a ← w, n ← 0.
   void restart();
   /// Exchanges the network's values with the average's.
   void swap();
+  /// Copies the average into another network of the same graph.
+  void copy_to(const Network& network) const;
   NamedTorch state() const;
   int64_t updates() const { return updates_; }
   void set_updates(int64_t updates) { updates_ = updates; }

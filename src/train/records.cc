@@ -21,14 +21,16 @@ double measured(const Json& value) {
 }
 
 Json to_json(const EpochMetrics& m) {
-  return {{"epoch", m.epoch},
-          {"loss", m.loss},
-          {"accuracy", m.accuracy},
-          {"val_top1", measured(m.val_top1)},
-          {"lambda", {{"min", m.fade.min}, {"mean", m.fade.mean}, {"max", m.fade.max}}},
-          {"lr", m.lr},
-          {"images_per_s", m.images_per_s},
-          {"seconds", m.seconds}};
+  Json json = {{"epoch", m.epoch},
+               {"loss", m.loss},
+               {"accuracy", m.accuracy},
+               {"val_top1", measured(m.val_top1)},
+               {"lambda", {{"min", m.fade.min}, {"mean", m.fade.mean}, {"max", m.fade.max}}},
+               {"lr", m.lr},
+               {"images_per_s", m.images_per_s},
+               {"seconds", m.seconds}};
+  if (!m.note.empty()) json["note"] = m.note;
+  return json;
 }
 
 EpochMetrics from_json(const Json& j) {
@@ -40,7 +42,8 @@ EpochMetrics from_json(const Json& j) {
           {fade.at("min"), fade.at("mean"), fade.at("max")},
           j.at("lr"),
           j.at("images_per_s"),
-          j.at("seconds")};
+          j.at("seconds"),
+          j.value("note", "")};
 }
 
 std::string cpu_model() {

@@ -43,20 +43,42 @@ double learning_rate(const Recipe::Optimizer& optimizer, const Position& at) {
   return optimizer.lr;
 }
 
-double fade_lambda(const Recipe::Fade& fade, const Position& at, int64_t index, int64_t count) {
-  const int64_t step = fade.per == Recipe::Per::epoch ? at.step - at.step % at.steps_per_epoch : at.step;
-  const double t = static_cast<double>(step) / static_cast<double>(at.steps);
+int64_t main_steps(const Recipe& recipe, const Position& at) {
+  return at.steps - recipe.finetune.epochs * at.steps_per_epoch;
+}
+
+double learning_rate(const Recipe& recipe, const Position& at) {
+  const int64_t before = main_steps(recipe, at);
+  if (at.step < before) return learning_rate(recipe.optimizer, {at.step, before, at.steps_per_epoch});
+  Recipe::Optimizer again = recipe.optimizer;
+  again.lr = recipe.finetune.lr;
+  again.warmup = 0;
+  return learning_rate(again, {at.step - before, at.steps - before, at.steps_per_epoch});
+}
+
+double fade_curve(Recipe::Curve curve, double u) {
+  if (u <= 0) return 1;
+  if (u >= 1) return 0;
+  return curve == Recipe::Curve::cosine ? cosine(u) : 1 - u;
+}
+
+int64_t fade_rank(Recipe::Order order, int64_t index, int64_t count) {
+  return order == Recipe::Order::backward ? count - 1 - index : index;
+}
+
+double fade_lambda(const Recipe::Fade& fade, double t, int64_t index, int64_t count) {
   if (t >= fade.end) return 0;
   double start = fade.start, width = fade.end - fade.start;
   if (fade.order != Recipe::Order::together) {
-    const int64_t rank = fade.order == Recipe::Order::forward ? index : count - 1 - index;
     width /= 1 + static_cast<double>(count - 1) * (1 - fade.overlap);
-    start += static_cast<double>(rank) * width * (1 - fade.overlap);
+    start += static_cast<double>(fade_rank(fade.order, index, count)) * width * (1 - fade.overlap);
   }
-  const double u = (t - start) / width;
-  if (u <= 0) return 1;
-  if (u >= 1) return 0;
-  return fade.schedule == Recipe::Curve::cosine ? cosine(u) : 1 - u;
+  return fade_curve(fade.schedule, (t - start) / width);
+}
+
+double fade_lambda(const Recipe::Fade& fade, const Position& at, int64_t index, int64_t count) {
+  const int64_t step = fade.per == Recipe::Per::epoch ? at.step - at.step % at.steps_per_epoch : at.step;
+  return fade_lambda(fade, static_cast<double>(step) / static_cast<double>(at.steps), index, count);
 }
 
 }  // namespace reducenet::train

@@ -18,9 +18,20 @@ struct Position {
 ///   constant   lr
 double learning_rate(const Recipe::Optimizer& optimizer, const Position& at);
 
+/// Steps of the run before its fine-tuning.
+int64_t main_steps(const Recipe& recipe, const Position& at);
+/// As above for the steps before fine-tuning; after them, the same schedule once more, from finetune.lr, no warm-up.
+double learning_rate(const Recipe& recipe, const Position& at);
+
+/// λ at u in [0, 1] of a fade: cosine (1 + cos πu)/2, linear 1 − u; exactly 1 at u ≤ 0, exactly 0 at u ≥ 1.
+double fade_curve(Recipe::Curve curve, double u);
+/// When fade `index` of `count` (in graph order) goes, from 0.
+int64_t fade_rank(Recipe::Order order, int64_t index, int64_t count);
+
 /// λ of fade `index` of `count` (in graph order). Fade k in fading order has the window
 ///   [start + k·w·(1 − overlap), … + w],   w = (end − start)/(1 + (count − 1)·(1 − overlap));   together: [start, end].
-/// In it, with u from 0 to 1: cosine λ = (1 + cos πu)/2, linear λ = 1 − u. Exactly 1 before, exactly 0 after.
+/// In it λ follows fade_curve: exactly 1 before, exactly 0 after. `t`: the fraction of the run that is done.
+double fade_lambda(const Recipe::Fade& fade, double t, int64_t index, int64_t count);
 double fade_lambda(const Recipe::Fade& fade, const Position& at, int64_t index, int64_t count);
 
 }  // namespace reducenet::train

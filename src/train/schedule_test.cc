@@ -62,7 +62,8 @@ TEST(LearningRate, ConstantAndRunsThatAreAllWarmup) {
 }
 
 TEST(FadeLambda, ArticleCosine) {
-  const Recipe::Fade fade;
+  Recipe::Fade fade;
+  fade.end = 1;
   for (const int64_t step : {0, 1, 250, 500, 999}) {
     const double expected = 0.5 * (1 + std::cos(std::numbers::pi * static_cast<double>(step) / kSteps));
     EXPECT_DOUBLE_EQ(fade_lambda(fade, at(step), 0, 3), expected);
@@ -72,6 +73,7 @@ TEST(FadeLambda, ArticleCosine) {
 
 TEST(FadeLambda, PerEpochHolds) {
   Recipe::Fade fade;
+  fade.end = 1;
   fade.per = Recipe::Per::epoch;
   fade.schedule = Recipe::Curve::linear;
   EXPECT_DOUBLE_EQ(fade_lambda(fade, at(399), 0, 1), 0.7);

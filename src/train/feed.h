@@ -1,0 +1,46 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+
+#include "train/loader.h"
+#include "train/network.h"
+
+namespace reducenet::train {
+
+/// A batch on the network's device; empty at the end of the order.
+struct Labelled {
+  at::Tensor pixels;  ///< [N,C,H,W] with channels-last strides, in the loader's memory where the device is the CPU
+  at::Tensor labels;  ///< [N]
+  explicit operator bool() const { return labels.defined() && labels.numel() > 0; }
+};
+
+/// Images as batches of tensors.
+class Feed {
+ public:
+  /// `images` must outlive the feed.
+  Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device);
+  int64_t batch() const { return batch_; }
+  /// Batches first, first + 1, … of one epoch; one such loader at a time.
+  Loader loader(std::span<const int32_t> order, const Augmentation& augmentation = {}, uint64_t seed = 0,
+                int64_t epoch = 0, int64_t first = 0);
+  /// Valid until the loader's next call.
+  Labelled tensors(const Batch& batch) const;
+
+ private:
+  ImageWriter writer_;
+  int64_t batch_;
+  at::Device device_;
+  at::Tensor even_, odd_;
+};
+
+struct Score {
+  double top1 = 0, loss = 0;  ///< shares of 1; mean cross-entropy
+};
+
+/// The network as it stands on the images of `order`, without augmentation. `by_batch`: BatchNorm by each batch's own
+/// statistics (the running ones stay as they are): how the network would do once they were estimated again.
+Score evaluate(Network& network, Feed& feed, std::span<const int32_t> order, bool by_batch = false);
+
+}  // namespace reducenet::train

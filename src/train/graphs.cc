@@ -1,0 +1,183 @@
+#include "train/graphs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "reducenet/collapse.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "train/ops.h"
+
+namespace reducenet::train {
+namespace {
+
+using Kind = Activation::Kind;
+
+/// Fades of candidates carry it in their doc string, so that a checkpoint knows them.
+constexpr const char* kCandidate = "may survive";
+
+bool may_vanish(Kind kind) {
+  switch (kind) {
+    case Kind::relu:
+    case Kind::relu6:
+    case Kind::leaky_relu:
+    case Kind::elu:
+    case Kind::selu:
+    case Kind::gelu:
+    case Kind::gelu_tanh:
+    case Kind::silu:
+    case Kind::mish:
+    case Kind::hard_swish:
+    case Kind::clip:
+      return true;
+    case Kind::identity:
+    case Kind::sigmoid:
+    case Kind::tanh:
+    case Kind::softplus:
+    case Kind::softsign:
+    case Kind::hard_sigmoid:
+      break;
+  }
+  return false;
+}
+
+/// A Gemm at the end for another number of classes: weights uniform in ±1/√fan_in, bias 0.
+void replace_head(Graph& graph, int64_t classes, uint64_t seed) {
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::unsupported,
+                fmt::format("graph '{}' does not score {} classes, and its head cannot be replaced: {}", graph.name,
+                            classes, why));
+  };
+  const Uses uses(graph);
+  const NodeId last = uses.producer_of(graph.outputs.front());
+  if (!last || !std::holds_alternative<Gemm>(graph[last].op)) refuse("it is no Gemm");
+  const Node node = graph[last];
+  const auto& op = std::get<Gemm>(node.op);
+  const Tensor* const weight = graph.constant(node.inputs.at(1));
+  if (weight == nullptr || uses.consumers_of(node.inputs[1]).size() > 1) refuse("its weights are not its own");
+  const int64_t features = weight->shape().at(op.trans_b ? 1 : 0);
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> values(static_cast<size_t>(classes * features));
+  for (float& value : values) value = uniform(random) / std::sqrt(static_cast<float>(features));
+  graph[node.inputs[1]].constant =
+      Tensor::of(op.trans_b ? Shape{classes, features} : Shape{features, classes}, std::span<const float>(values));
+  graph[node.inputs[1]].shape = graph[node.inputs[1]].constant->shape();
+  if (node.inputs.size() > 2 && node.inputs[2]) {
+    graph[node.inputs[2]].constant = Tensor::filled({classes}, 0);
+    graph[node.inputs[2]].shape = Shape{classes};
+  }
+  graph[graph.outputs.front()].shape.reset();
+}
+
+/// The model of `from`, for these images.
+Graph import_network(const Recipe& recipe, const std::filesystem::path& from, const ImageSet& images, int64_t classes) {
+  if (from.empty()) throw Error(ErrorKind::usage, "model.arch = import: name the model with --from");
+  Graph graph = load(from);
+  if (graph.inputs.size() != 1 || graph.outputs.size() != 1) {
+    throw Error(ErrorKind::unsupported, from.string() + ": a network with one input and one output can be trained");
+  }
+  Value& input = graph[graph.inputs.front()];
+  if (!input.shape || input.shape->size() != 4) {
+    throw Error(ErrorKind::unsupported, from.string() + ": input '" + input.name + "' is no image");
+  }
+  const Shape& shape = *input.shape;
+  const auto fits = [](int64_t dimension, int64_t wanted) { return dimension < 0 || dimension == wanted; };
+  if (!fits(shape[1], images.channels) || !fits(shape[2], images.height) || !fits(shape[3], images.width)) {
+    throw Error(ErrorKind::usage,
+                fmt::format("{}: its input is {}, the images are {}x{}x{}: set model.channels, height and width",
+                            from.string(), to_string(shape), images.channels, images.height, images.width));
+  }
+  input.shape = Shape{-1, images.channels, images.height, images.width};
+  for (size_t i = 0; i < graph.values.size(); ++i) {
+    Value& value = graph.values[i];
+    if (!value.constant && static_cast<int32_t>(i) != graph.inputs.front().index) value.shape.reset();
+  }
+  infer_shapes(graph);
+  const auto& scores = graph[graph.outputs.front()].shape;
+  if (!scores || scores->size() != 2 || scores->back() != classes) {
+    replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));
+    infer_shapes(graph);
+  } else if (const auto names = class_names(graph.metadata); !names.empty() && names != images.class_names) {
+    throw Error(ErrorKind::usage, from.string() + ": its classes are others than the data's, or in another order");
+  }
+  return graph;
+}
+
+Graph build_architecture(const Recipe& recipe, const ImageSet& images, int64_t classes) {
+  ArchOptions arch = recipe.model.options;
+  arch.channels = images.channels;
+  arch.height = images.height;
+  arch.width = images.width;
+  arch.seed = static_cast<uint64_t>(recipe.train.seed);
+  arch.classes = classes;
+  return build(recipe.model.arch, arch);
+}
+
+}  // namespace
+
+bool imports(const Recipe& recipe) {
+  return recipe.model.arch == "import";
+}
+
+Graph build_network(const Recipe& recipe, const std::filesystem::path& from, const std::filesystem::path& resumed,
+                    const ImageSet& images) {
+  const int64_t found =
+      std::max<int64_t>(static_cast<int64_t>(images.class_names.size()), *std::ranges::max_element(images.labels) + 1);
+  const int64_t classes = std::max(recipe.model.options.classes, found);
+  if (recipe.model.options.classes > 0 && recipe.model.options.classes < found) {
+    throw Error(ErrorKind::usage,
+                fmt::format("model.classes = {}, but the data have {}", recipe.model.options.classes, found));
+  }
+  if (imports(recipe) && !resumed.empty()) return load(resumed);
+  Graph graph =
+      imports(recipe) ? import_network(recipe, from, images, classes) : build_architecture(recipe, images, classes);
+  if (!Preprocessing::from_metadata(graph.metadata)) Preprocessing::of(images).to_metadata(graph.metadata);
+  set_class_names(graph.metadata, images.class_names);
+  graph.metadata["recipe"] = print(recipe);
+  if (recipe.select.by != Recipe::SelectBy::none) open_candidates(graph);
+  return graph;
+}
+
+void open_candidates(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    const auto* const activation = std::get_if<Activation>(&node.op);
+    if (activation == nullptr || !may_vanish(activation->kind)) continue;
+    node.op = Fade{"activation", *activation, 1};
+    node.doc = kCandidate;
+  }
+}
+
+std::vector<size_t> candidate_fades(const Graph& graph) {
+  std::vector<size_t> found;
+  size_t index = 0;
+  for (const Node& node : graph.nodes) {
+    if (!std::holds_alternative<Fade>(node.op)) continue;
+    if (node.doc == kCandidate) found.push_back(index);
+    ++index;
+  }
+  return found;
+}
+
+Graph conclude(const Graph& graph) {
+  Graph done = settle(graph);
+  for (Node& node : done.nodes) {
+    if (node.doc == kCandidate) node.doc.clear();
+    const auto* const fade = std::get_if<Fade>(&node.op);
+    if (fade == nullptr) continue;
+    if (fade->lambda == 1) {
+      node.op = Activation(fade->activation);
+    } else if (const auto slope = negative_slope(node.op)) {
+      node.op = Activation{Kind::leaky_relu, *slope};
+    } else {
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("node '{}' (Fade): it has not come to an end, λ is {}", node.name, fade->lambda));
+    }
+  }
+  return done;
+}
+
+}  // namespace reducenet::train

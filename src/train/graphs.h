@@ -1,0 +1,30 @@
+#pragma once
+
+#include "reducenet/data.h"
+#include "reducenet/train.h"
+
+namespace reducenet::train {
+
+/// The network that a run trains, with preprocessing, class names and recipe in its metadata: the recipe's architecture
+/// for these images, or, for "import", the model in `from`. An imported model keeps its own preprocessing; a head for
+/// another number of classes is replaced by a new one (Error(unsupported) unless it is a Gemm). With `select`, every
+/// activation that may vanish has become a fade. `resumed`: the checkpoint of the run, which has an imported graph in
+/// it; empty at the start.
+Graph build_network(const Recipe& recipe, const std::filesystem::path& from, const std::filesystem::path& resumed,
+                    const ImageSet& images);
+
+/// Whether the recipe trains the model of `--from` itself.
+bool imports(const Recipe& recipe);
+
+/// Indices among the graph's fades of those that stand for activations which may survive ("select"); the others are the
+/// architecture's own and always go.
+std::vector<size_t> candidate_fades(const Graph& graph);
+/// Makes a fade of every activation that may vanish: all but those that make weights or probabilities (sigmoid,
+/// hard_sigmoid, tanh, softplus, softsign).
+void open_candidates(Graph& graph);
+
+/// The graph without fades: λ = 0 settles, λ = 1 is the activation, and for ReLU or LeakyReLU anything between is a
+/// LeakyReLU. Error(unsupported) names a fade of another kind that has not come to an end.
+Graph conclude(const Graph& graph);
+
+}  // namespace reducenet::train

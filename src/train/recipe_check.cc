@@ -1,0 +1,48 @@
+#include "train/recipe_check.h"
+
+#include <fmt/format.h>
+
+#include <sstream>
+
+#include "reducenet/error.h"
+
+namespace reducenet::train {
+
+void check_recipe(const Recipe& recipe, const Options& options) {
+  const auto require = [](bool holds, const std::string& why) {
+    if (!holds) throw Error(ErrorKind::usage, why);
+  };
+  require(recipe.fade.start <= recipe.fade.end, "fade.start lies after fade.end");
+  require(!recipe.data.path.empty(), "data.path is empty: name a data set");
+  require(recipe.finetune.epochs < recipe.train.epochs,
+          fmt::format("finetune.epochs = {} leaves none of the {} epochs to train", recipe.finetune.epochs,
+                      recipe.train.epochs));
+  const bool gate = recipe.fade.control == Recipe::Control::gate;
+  require(!gate || recipe.data.validation > 0, "fade.control = gate needs held-out images: set data.validation");
+  const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;
+  require(recipe.distill.teacher != "self" || trained,
+          "distill.teacher = self: the network has learnt nothing when its fading begins: set fade.start above 0");
+  if (recipe.select.by == Recipe::SelectBy::none) return;
+  require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
+          "select: how many activations survive? Set select.count or select.milliseconds");
+  const bool measures = recipe.select.by != Recipe::SelectBy::uniform;
+  require(!measures || recipe.data.validation > 0, "select.by needs held-out images: set data.validation");
+  require(!measures || trained,
+          "select.by: the network has learnt nothing when survivors are chosen: set fade.start above 0");
+}
+
+void check_same_recipe(Recipe now, const std::string& before, const std::filesystem::path& checkpoint) {
+  Recipe then = parse_recipe(before, checkpoint.string());
+  then.train.threads = now.train.threads;
+  then.data.path = now.data.path;
+  std::istringstream now_lines(print(now)), then_lines(print(then));
+  for (std::string a, b, section; std::getline(now_lines, a) && std::getline(then_lines, b);) {
+    if (a.starts_with('[')) section = a;
+    if (a != b) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} comes from another recipe: {} {}, now {}", checkpoint.string(), section, b, a));
+    }
+  }
+}
+
+}  // namespace reducenet::train

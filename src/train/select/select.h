@@ -1,0 +1,49 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "reducenet/graph.h"
+#include "reducenet/train.h"
+#include "train/feed.h"
+
+namespace reducenet::train {
+
+/// For each candidate, in graph order: whether its activation stays.
+using Survivors = std::vector<bool>;
+
+/// What a way to choose survivors may look at. Only training and held-out images are behind it.
+struct SelectionContext {
+  Recipe::Select recipe;
+  size_t candidates = 0;
+  /// Mean cross-entropy on held-out images when only these survive, BatchNorm by each batch's own statistics.
+  std::function<double(const Survivors&)> loss;
+  /// Median time of the network when only these survive, settled and collapsed, at batch 1 on one thread.
+  std::function<double(const Survivors&)> milliseconds;
+  /// For masks: a copy of the network to train, the index of each candidate among its fades, and training batches.
+  std::function<Network()> copy;
+  std::vector<size_t> fades;
+  std::function<Labelled()> next_batch;
+  Recipe::Optimizer optimizer;
+};
+
+/// A way to choose. Deterministic, but for measured milliseconds.
+struct Selector {
+  std::string_view name, summary;
+  Survivors (*select)(const SelectionContext&);
+};
+
+/// The one table; rows in the order of Recipe::SelectBy, after `none`.
+std::span<const Selector> selectors();
+/// Chooses as the recipe says. Error(usage) when no choice meets its budget.
+Survivors select(const SelectionContext& context);
+
+/// The most survivors that the budgets allow, `ranked` giving the choice for each number of them.
+Survivors largest_within(const SelectionContext& context, const std::function<Survivors(size_t)>& ranked);
+/// The same, the most important first.
+Survivors most_important(const SelectionContext& context, const std::vector<double>& importance);
+
+}  // namespace reducenet::train

@@ -1,0 +1,67 @@
+#include "train/selection.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "reducenet/collapse.h"
+#include "reducenet/runtime.h"
+#include "train/graphs.h"
+
+namespace reducenet::train {
+
+Graph deployable(const Graph& graph) {
+  return collapse(conclude(graph), {.target = Target::plan}).graph;
+}
+
+double deployed_milliseconds(const Graph& deployed, double seconds) {
+  return bench(Plan(deployed, {.batch = 1, .threads = 1}), seconds).median_ms;
+}
+
+Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source) {
+  Network& network = source.network;
+  const std::vector<size_t> fades = candidate_fades(network.graph());
+  const auto set = [&](const Survivors& survivors) {
+    for (size_t i = 0; i < fades.size(); ++i) network.set_fade(fades[i], survivors[i] ? 1 : 0);
+  };
+  const std::span<const int32_t> held_out =
+      source.validation.first(std::min(source.validation.size(), static_cast<size_t>(recipe.select.images)));
+  std::map<Survivors, double> known;
+
+  SelectionContext context{.recipe = recipe.select, .candidates = fades.size(), .fades = fades};
+  context.loss = [&](const Survivors& survivors) {
+    set(survivors);
+    return evaluate(network, source.validation_feed, held_out, true).loss;
+  };
+  context.milliseconds = [&](const Survivors& survivors) {
+    const auto [found, fresh] = known.try_emplace(survivors);
+    if (fresh) {
+      set(survivors);
+      found->second = deployed_milliseconds(deployable(network.graph()), 0.05);
+    }
+    return found->second;
+  };
+  context.copy = [&] { return Network(network.graph(), {.fused = false}, source.device); };
+  context.optimizer = recipe.optimizer;
+  // Epochs of their own, counted backwards: other orders and augmentations than the training's.
+  int64_t epoch = 0;
+  std::vector<int32_t> order;
+  std::unique_ptr<Loader> loader;
+  context.next_batch = [&]() -> Labelled {
+    for (;;) {
+      if (loader) {
+        const Labelled batch = source.training_feed.tensors(loader->next());
+        if (batch && batch.labels.numel() == source.training_feed.batch()) return batch;
+      }
+      loader.reset();
+      const auto seed = static_cast<uint64_t>(recipe.train.seed);
+      order = epoch_order({source.training.begin(), source.training.end()}, seed, --epoch);
+      loader.reset(new Loader(
+          source.training_feed.loader(order, {recipe.data.crop, recipe.data.flip, recipe.data.cutout}, seed, epoch)));
+    }
+  };
+  const Survivors survivors = select(context);
+  set(Survivors(fades.size(), true));
+  return survivors;
+}
+
+}  // namespace reducenet::train
