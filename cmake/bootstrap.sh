@@ -8,7 +8,8 @@ packages="
   libtorch-dev libhwy-dev libonnx-dev libprotobuf-dev protobuf-compiler
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libfmt-dev
   libjpeg62-turbo-dev libspng-dev libarchive-dev zlib1g-dev libzstd-dev
-  libopenblas0-pthread libgtest-dev jq python3-venv libonnx-testdata dataset-fashion-mnist"
+  libopenblas0-pthread libgtest-dev jq python3-venv libonnx-testdata dataset-fashion-mnist
+  libjs-chart.js"
 
 say() { echo "$(basename "$0"): $*" >&2; }
 

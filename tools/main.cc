@@ -8,6 +8,8 @@ namespace {
 constexpr Verb verbs[] = {
     {"demo", "The whole way once: train, collapse, verify, bench, report.html", "", nullptr},
     {"train", "Train a network from a recipe", "", nullptr},
+    {"frontier", "Accuracy, surviving non-linear layers and latency in one run", "", nullptr},
+    {"squeeze", "Widen the middle of the modules until it no longer helps, then their ends", "", nullptr},
     {"collapse", "Merge everything that is linear, exactly, and certify the result",
      "  reducenet collapse run/model.safetensors -o small.onnx\n"
      "  reducenet collapse deep.onnx -o one.onnx --to single --explain\n"

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <atomic>
-#include <csignal>
 #include <optional>
 
 #include "progress.h"
 #include "reducenet/error.h"
+#include "signals.h"
 #include "verbs.h"
 
 namespace reducenet::cli {
@@ -19,26 +19,6 @@ struct Options {
   std::optional<int64_t> epochs;
   train::Options run;
   bool keys = false;
-};
-
-std::atomic<bool> stop_requested = false;
-volatile std::sig_atomic_t signal_caught = 0;
-
-/// While it lives, the first SIGINT or SIGTERM asks the run to stop, and a second one ends the process.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    struct sigaction action {};
-    action.sa_handler = [](int number) {
-      signal_caught = number;
-      stop_requested = true;
-    };
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
-  }
-  ~StopOnSignal() {
-    for (const int number : {SIGINT, SIGTERM}) std::signal(number, SIG_DFL);
-  }
 };
 
 train::Recipe recipe_of(const Options& options) {
@@ -88,8 +68,8 @@ Result train_network(Options options) {
   };
   options.run.on_epoch = [&bar](const train::EpochMetrics& m) { bar.line(epoch_line(m)); };
   options.run.on_message = [&bar](const std::string& message) { bar.line(message); };
-  options.run.stop = &stop_requested;
   const StopOnSignal guard;
+  options.run.stop = &guard.requested();
   const train::Result trained = train::run(recipe, options.run);
   Result result;
   result.json = {{"epochs", trained.epochs},
@@ -102,7 +82,7 @@ Result train_network(Options options) {
   if (trained.interrupted) {
     warn(fmt::format("interrupted after {} epochs; continue with --resume --out {}", trained.epochs,
                      options.run.out.string()));
-    result.exit_code = 128 + signal_caught;
+    result.exit_code = 128 + guard.signal();
     return result;
   }
   result.text =

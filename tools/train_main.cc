@@ -19,6 +19,13 @@ constexpr Verb verbs[] = {
      "  reducenet train recipes/cifar10-reduce20.toml --set optimizer.lr=0.05 --epochs 20 --out run\n"
      "  reducenet train recipes/cifar10-reduce20.toml --out run --resume\n",
      declare_train},
+    {"frontier", "Accuracy, surviving non-linear layers and latency in one run",
+     "  reducenet frontier recipes/cifar10-frontier11.toml --data cifar-10-binary.tar.gz --out frontier\n"
+     "  reducenet frontier recipes/cifar10-frontier11.toml --list\n"
+     "  reducenet frontier recipes/cifar10-frontier11.toml --data PATH --out frontier --only s1\n",
+     declare_frontier},
+    {"squeeze", "Widen the middle of the modules until it no longer helps, then their ends",
+     "  reducenet squeeze recipes/cifar10-squeeze.toml --data cifar-10-binary.tar.gz --out squeeze\n", declare_squeeze},
 };
 
 /// Every step of training allocates the same large buffers: glibc is to keep them, not to return and fault them in

@@ -15,6 +15,8 @@ Action declare_verify(CLI::App& app);
 
 // In reducenet-train.
 Action declare_demo(CLI::App& app);
+Action declare_frontier(CLI::App& app);
+Action declare_squeeze(CLI::App& app);
 Action declare_train(CLI::App& app);
 
 }  // namespace reducenet::cli

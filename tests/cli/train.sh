@@ -87,5 +87,46 @@ absent diverged/model.safetensors
 json '.epochs == 1' train tiny.toml --epochs 1 --from whole/model.safetensors --out warm
 refuses 2 'no known format' train tiny.toml --from tiny.toml --out never
 
+# frontier: one run, and the same grid in pieces, end in the same models.
+{
+  cat tiny.toml
+  cat <<'TOML'
+
+[fade]
+start = 0.25
+
+[distill]
+teacher = "self"
+
+[frontier]
+survivors = [2, 0]
+epochs = 1
+controls = ["plain model.branches=1x1"]
+TOML
+} >frontier.toml
+json '(.cells | length) == 6' frontier frontier.toml --list
+json '(.points | length) == 6 and (.pending | length) == 0 and ([.points[] | select(.series == "faded") | .nonlinear] == [2, 0])' \
+  frontier frontier.toml --set train.epochs=2 --out front
+present front/index.html front/frontier.json front/k0-s0/deployed.onnx front/k2-s0/deployed.safetensors front/control1-lr0.1-s0/deployed.onnx
+json '.nonlinear == 2' inspect front/k2-s0/deployed.onnx
+json '.nonlinear == 0' inspect front/k0-s0/deployed.onnx
+grep -q '"name":"k2-s0"' front/index.html || fail "index.html lacks a point"
+refuses 2 'k2-s0 needs .*deep-s0' frontier frontier.toml --set train.epochs=2 --out pieces --only k2-s0
+json '(.points | length) == 1 and (.pending | length) == 5' frontier frontier.toml --set train.epochs=2 --out pieces --only deep
+json '(.points | length) == 3' frontier frontier.toml --set train.epochs=2 --out pieces --only k
+present pieces/cells/k0-s0.json
+for cell in deep-s0 k2-s0 k0-s0; do same front/$cell/model.safetensors pieces/$cell/model.safetensors; done
+json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set train.epochs=2 --out front
+json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
+refuses 2 'frontier.survivors is empty' frontier tiny.toml --out never
+refuses 2 'must fall' frontier frontier.toml --set frontier.survivors=1,2 --out never
+
+# squeeze: stops where the middle no longer helps, and at a budget.
+json '.chosen.name == "w4-8-e1" and (.points | length) == 4 and .stopped == "wider ends no longer help"' squeeze tiny.toml --out narrow \
+  --set train.epochs=1 --set squeeze.expansions=1,2,4 --set squeeze.ends=1,1.5 --set squeeze.gain=1
+json '.stopped | test("over the budget")' squeeze tiny.toml --set train.epochs=1 --set squeeze.expansions=1 --set squeeze.ends=1,30 \
+  --set squeeze.milliseconds=0.7 --out budget
+present budget/index.html budget/squeeze.json
+
 echo "$tests commands, $failures failures"
 [ $failures -eq 0 ]

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "reducenet/train.h"
+
+namespace reducenet::train {
+
+/// One training of a frontier's grid.
+struct FrontierCell {
+  /// deep: the recipe's own network. step: from the step before it, with fewer survivors. direct: the network of a
+  /// step, from scratch. control: another network, from scratch.
+  enum class Kind { deep, step, direct, control };
+  Kind kind = Kind::deep;
+  std::string name;   ///< "deep-s0", "k9-s0", "direct-k9-s0", "control1-lr0.1-s0"
+  std::string label;  ///< of its curve: "faded", "direct", "plain11 model.branches=1x1"
+  int64_t seed = 0;
+  int64_t survivors = -1;  ///< activations that are left; −1: as the architecture has it
+  int64_t epochs = 0;      ///< in all, those of the cells before it included
+  Recipe recipe;           ///< with distill.teacher "self" where a teacher is to come from the deep cell
+  std::string after;       ///< cell whose model is the start (step) or the pattern (direct); empty: none
+  std::string deep;        ///< the deep cell of the same seed, where the teacher comes from
+};
+
+/// The grid that the recipe declares, in an order in which every cell follows those it needs. Error(usage) when it
+/// declares none, or survivors that do not fall.
+std::vector<FrontierCell> frontier_cells(const Recipe& recipe);
+
+/// The same network with new weights: convolutions and matrices normal with deviation √(2/fan_in), BatchNorm 1, 0, 0,
+/// 1, other parameters 0.
+Graph with_new_weights(Graph graph, uint64_t seed);
+
+}  // namespace reducenet::train

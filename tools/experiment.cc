@@ -1,0 +1,107 @@
+#include "experiment.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <thread>
+
+#include "classifier.h"
+#include "reducenet/collapse.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "reducenet/runtime.h"
+#include "reducenet/verify.h"
+
+namespace reducenet::cli {
+namespace {
+
+std::string machine() {
+  std::ifstream in("/proc/cpuinfo");
+  std::string cpu = "unknown";
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with("model name")) continue;
+    cpu = line.substr(line.find(':') + 2);
+    break;
+  }
+  return fmt::format("{}, {} logical processors", cpu, std::thread::hardware_concurrency());
+}
+
+int64_t count_layers(const Graph& graph) {
+  return std::ranges::count_if(graph.nodes, [](const Node& node) {
+    return std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<ConvTranspose2d>(node.op) ||
+           std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op);
+  });
+}
+
+/// The recipe without where files lay on this machine.
+std::string shown(train::Recipe recipe) {
+  recipe.data.path = std::filesystem::path(recipe.data.path).filename().string();
+  recipe.distill.teacher = std::filesystem::path(recipe.distill.teacher).filename().string();
+  return print(recipe);
+}
+
+}  // namespace
+
+Json read_json(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  if (!in) return nullptr;
+  try {
+    return Json::parse(in);
+  } catch (const Json::exception& error) {
+    throw Error(ErrorKind::bad_input, path.string() + ": " + error.what());
+  }
+}
+
+void write_json(const std::filesystem::path& path, const Json& json) {
+  const std::string text = json.dump(1) + "\n";
+  write_atomically(path, std::as_bytes(std::span(text)));
+}
+
+Json measure_latency(const Graph& deployed) {
+  const BenchResult timed = bench(Plan(deployed, {.batch = 1, .threads = 1}), 1);
+  return {{"ms", timed.median_ms}, {"p90_ms", timed.p90_ms}};
+}
+
+std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options) {
+  const std::filesystem::path& folder = experiment.folder;
+  const bool resume = std::filesystem::exists(folder / "checkpoint.safetensors");
+  const train::Result trained = train::run(experiment.recipe, {.out = folder,
+                                                               .from = experiment.from,
+                                                               .resume = resume,
+                                                               .device = options.device,
+                                                               .cache = options.cache,
+                                                               .on_step = options.on_step,
+                                                               .on_message = options.on_message,
+                                                               .stop = options.stop});
+  if (trained.interrupted) return std::nullopt;
+  const Graph model = load(folder / "model.safetensors");
+  Collapsed collapsed = collapse(model, {.target = Target::plan});
+  const ImageSet test =
+      load_for(preprocessing_of(model), experiment.recipe.data.path, Split::test, experiment.recipe.data.skip_corrupt);
+  const Certificate certificate =
+      verify(model, collapsed, {.samples = 2, .real_inputs = {real_input(preprocessing_of(model), test, 4)}});
+  if (!certificate.verified) {
+    throw Error(ErrorKind::check_failed, experiment.name + ": the collapse is not certified: " + certificate.why);
+  }
+  save(collapsed.graph, folder / "deployed.onnx");
+  save(collapsed.graph, folder / "deployed.safetensors");
+  Classifier classifier(collapsed.graph, 32, 1);
+  const Evaluation evaluated = evaluate_images(classifier, test);
+  Json figures = Json{{"val_top1", trained.val_top1 < 0 ? Json() : Json(trained.val_top1)},
+                      {"deployed_top1", evaluated.top1},
+                      {"test_images", evaluated.n},
+                      {"nonlinear", count_nonlinear(collapsed.graph)},
+                      {"layers", count_layers(collapsed.graph)},
+                      {"macs", count_macs(collapsed.graph)},
+                      {"params", count_parameters(collapsed.graph)},
+                      {"max_abs_error", certificate.max_abs_error},
+                      {"train_epochs", trained.epochs},
+                      {"train_seconds", trained.seconds},
+                      {"images_per_s", trained.images_per_s},
+                      {"recipe", shown(experiment.recipe)},
+                      {"machine", machine()}};
+  figures.update(measure_latency(collapsed.graph));
+  return figures;
+}
+
+}  // namespace reducenet::cli

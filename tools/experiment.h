@@ -1,0 +1,46 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "cli.h"
+#include "reducenet/graph.h"
+#include "reducenet/train.h"
+
+namespace reducenet::cli {
+
+/// One training of a series, kept in a folder of its own: checkpoint, model.safetensors, deployed.onnx and
+/// deployed.safetensors, and, once all is measured, result.json beside the folder.
+struct Experiment {
+  std::string name;
+  train::Recipe recipe;
+  std::filesystem::path folder, from;  ///< `from`: model to start with; empty: none
+};
+
+struct ExperimentOptions {
+  std::string device = "cpu";
+  std::filesystem::path cache;
+  std::function<void(const train::Progress&)> on_step;
+  std::function<void(const std::string&)> on_message;
+  const std::atomic<bool>* stop = nullptr;
+};
+
+/// Trains (or goes on from the checkpoint), collapses, certifies, measures. Nothing when asked to stop. The figures:
+/// {val_top1, deployed_top1, nonlinear, layers, macs, params, ms, p90_ms, max_abs_error, train_seconds, images_per_s,
+/// recipe, machine}; deployed_top1 and ms are the runtime's, at batch 1 on one thread. Error(check_failed) when the
+/// collapse is not certified.
+std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options);
+
+/// {ms, p90_ms} of a deployed model: the runtime, batch 1, one thread.
+Json measure_latency(const Graph& deployed);
+
+/// The figures of a finished experiment, or null.
+Json read_json(const std::filesystem::path& path);
+void write_json(const std::filesystem::path& path, const Json& json);
+
+/// A page that shows points in a chart and a table, offline: `data` is what pages/explore.html says at its top.
+void write_page(const std::filesystem::path& path, const Json& data);
+
+}  // namespace reducenet::cli

@@ -1,0 +1,321 @@
+#include "train/frontier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "experiment.h"
+#include "progress.h"
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "signals.h"
+#include "table.h"
+#include "verbs.h"
+
+namespace reducenet::cli {
+namespace {
+
+using train::FrontierCell;
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string recipe, data, only;
+  std::vector<std::string> settings;
+  fs::path out = "frontier";
+  ExperimentOptions run;
+  bool list = false, page = false, measure = false;
+};
+
+fs::path result_of(const Options& options, const std::string& cell) {
+  return options.out / "cells" / (cell + ".json");
+}
+
+/// Model of a finished cell; Error(usage) names the cell to run first.
+fs::path model_of(const Options& options, const std::string& needed, const std::string& by) {
+  const fs::path model = options.out / needed / "model.safetensors";
+  if (!fs::exists(model)) {
+    throw Error(ErrorKind::usage,
+                fmt::format("cell {} needs {}, which is not there: run --only {} first, or copy its folder", by,
+                            model.string(), needed));
+  }
+  return model;
+}
+
+/// The cell as an experiment: with its teacher, and its start on disk.
+Experiment experiment_of(const FrontierCell& cell, const Options& options) {
+  Experiment experiment{cell.name, cell.recipe, options.out / cell.name, {}};
+  if (!cell.deep.empty() && cell.recipe.distill.teacher == "self") {
+    const fs::path deep = model_of(options, cell.deep, cell.name), self = deep.parent_path() / "teacher.safetensors";
+    experiment.recipe.distill.teacher = (fs::exists(self) ? self : deep).string();
+  }
+  switch (cell.kind) {
+    case FrontierCell::Kind::step:
+      experiment.from = model_of(options, cell.after, cell.name);
+      break;
+    case FrontierCell::Kind::direct: {
+      experiment.from = experiment.folder / "initial.safetensors";
+      const fs::path pattern = model_of(options, cell.after, cell.name);
+      if (fs::exists(experiment.from)) break;
+      fs::create_directories(experiment.folder);
+      save(train::with_new_weights(load(pattern), static_cast<uint64_t>(cell.seed)), experiment.from);
+      break;
+    }
+    case FrontierCell::Kind::deep:
+    case FrontierCell::Kind::control:
+      break;
+  }
+  return experiment;
+}
+
+std::string command_of(const Options& options, const std::string& cell) {
+  std::string command = fmt::format("./reducenet frontier {}", options.recipe);
+  for (const std::string& setting : options.settings) command += fmt::format(" --set '{}'", setting);
+  return command + fmt::format(" --data DATA --out DIR --only {}", cell);
+}
+
+/// One curve: mean and spread over seeds at each of its points.
+struct Group {
+  std::string label;
+  std::vector<Json> cells;
+};
+
+double mean_of(const std::vector<Json>& cells, const char* key) {
+  double sum = 0;
+  for (const Json& cell : cells) sum += cell.at(key).is_null() ? 0 : cell.at(key).get<double>();
+  return sum / static_cast<double>(cells.size());
+}
+
+/// Cells by label and point, seeds together. Of a control's learning rates only the best on held-out images is left.
+std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const std::map<std::string, Json>& results) {
+  std::vector<Group> groups;
+  std::map<std::string, size_t> known;
+  std::map<std::string, std::pair<double, size_t>> best;  // of each control: validation top-1, group
+  for (const FrontierCell& cell : cells) {
+    const auto found = results.find(cell.name);
+    if (found == results.end()) continue;
+    const std::string key = cell.name.substr(0, cell.name.rfind("-s"));
+    const auto [place, fresh] = known.try_emplace(key, groups.size());
+    if (fresh) groups.push_back({cell.label, {}});
+    groups[place->second].cells.push_back(found->second);
+  }
+  std::vector<Group> kept;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].cells.front().at("kind") != "control") continue;
+    const double top1 = mean_of(groups[i].cells, "val_top1");
+    const auto [place, fresh] = best.try_emplace(groups[i].label, top1, i);
+    if (!fresh && top1 > place->second.first) place->second = {top1, i};
+  }
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto control = best.find(groups[i].label);
+    if (groups[i].cells.front().at("kind") == "control" && control->second.second != i) continue;
+    kept.push_back(std::move(groups[i]));
+  }
+  return kept;
+}
+
+Json point_of(const Group& group) {
+  Json tops = Json::array();
+  for (const Json& cell : group.cells) tops.push_back(cell.at("deployed_top1"));
+  const Json& first = group.cells.front();
+  double low = 1, high = 0;
+  for (const Json& top : tops) low = std::min(low, top.get<double>()), high = std::max(high, top.get<double>());
+  return {{"series", group.label},
+          {"name", first.at("cell")},
+          {"top1", 100 * mean_of(group.cells, "deployed_top1")},
+          {"low", 100 * low},
+          {"high", 100 * high},
+          {"seeds", tops},
+          {"nonlinear", first.at("nonlinear")},
+          {"layers", first.at("layers")},
+          {"ms", mean_of(group.cells, "ms")},
+          {"mmacs", first.at("macs").get<double>() / 1e6},
+          {"kparams", first.at("params").get<double>() / 1e3},
+          {"epochs", first.at("epochs")},
+          {"train_minutes", mean_of(group.cells, "train_seconds_in_all") / 60},
+          {"lr", first.at("lr")},
+          {"command", first.at("command")}};
+}
+
+/// frontier.json and index.html from the cells that are done.
+Json write_results(const std::vector<FrontierCell>& cells, const Options& options) {
+  std::map<std::string, Json> results;
+  Json pending = Json::array(), all = Json::array();
+  for (const FrontierCell& cell : cells) {
+    Json result = read_json(result_of(options, cell.name));
+    if (result.is_null()) {
+      pending.push_back(cell.name);
+      continue;
+    }
+    // Training time of the whole way to a step.
+    double seconds = result.at("train_seconds");
+    if (cell.kind == FrontierCell::Kind::step && results.contains(cell.after)) {
+      seconds += results.at(cell.after).at("train_seconds_in_all").get<double>();
+    }
+    result["train_seconds_in_all"] = seconds;
+    all.push_back(result);
+    results[cell.name] = std::move(result);
+  }
+  Json points = Json::array();
+  for (const Group& group : grouped(cells, results)) points.push_back(point_of(group));
+  const Json json = {
+      {"version", 1}, {"recipe", options.recipe}, {"points", points}, {"cells", all}, {"pending", pending}};
+  write_json(options.out / "frontier.json", json);
+  write_page(
+      options.out / "index.html",
+      {{"title", "Frontier of " + fs::path(options.recipe).stem().string()},
+       {"note", fmt::format("{} of {} cells done. Accuracy of the deployed network on the test images, mean over "
+                            "seeds; latency by the runtime, batch 1, one thread.",
+                            all.size(), cells.size())},
+       {"x",
+        {{{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
+         {{"key", "nonlinear"}, {"label", "non-linear layers"}},
+         {{"key", "mmacs"}, {"label", "million multiply-accumulates"}}}},
+       {"y", {{{"key", "top1"}, {"label", "top-1, %"}}}},
+       {"columns",
+        {{{"key", "series"}, {"label", "series"}},
+         {{"key", "name"}, {"label", "cell"}},
+         {{"key", "top1"}, {"label", "top-1, %"}, {"digits", 2}},
+         {{"key", "nonlinear"}, {"label", "non-linear"}},
+         {{"key", "layers"}, {"label", "layers"}},
+         {{"key", "ms"}, {"label", "ms"}, {"digits", 3}},
+         {{"key", "mmacs"}, {"label", "M MACs"}, {"digits", 2}},
+         {{"key", "kparams"}, {"label", "k params."}, {"digits", 1}},
+         {{"key", "epochs"}, {"label", "epochs"}},
+         {{"key", "train_minutes"}, {"label", "training, min"}, {"digits", 1}}}},
+       {"points", points}});
+  return json;
+}
+
+std::string text_of(const Json& json, const Options& options) {
+  Table table({"series", "cell", "top-1 %", "lowest", "highest", "seeds", "non-linear", "layers", "ms", "epochs"});
+  for (const Json& p : json.at("points")) {
+    table.add({p.at("series"), p.at("name"), fmt::format("{:.2f}", p.at("top1").get<double>()),
+               fmt::format("{:.2f}", p.at("low").get<double>()), fmt::format("{:.2f}", p.at("high").get<double>()),
+               std::to_string(p.at("seeds").size()), p.at("nonlinear").dump(), p.at("layers").dump(),
+               fmt::format("{:.3f}", p.at("ms").get<double>()), p.at("epochs").dump()});
+  }
+  std::string text = table.str() + (options.out / "index.html").string() + "\n";
+  if (!json.at("pending").empty()) text += fmt::format("{} cells are still to be run\n", json.at("pending").size());
+  return text;
+}
+
+const char* name_of(FrontierCell::Kind kind) {
+  switch (kind) {
+    case FrontierCell::Kind::deep:
+      return "deep";
+    case FrontierCell::Kind::step:
+      return "step";
+    case FrontierCell::Kind::direct:
+      return "direct";
+    case FrontierCell::Kind::control:
+      return "control";
+  }
+  return "";
+}
+
+/// Times what is deployed, one cell after another.
+void measure_again(const std::vector<FrontierCell>& cells, const Options& options) {
+  for (const FrontierCell& cell : cells) {
+    const fs::path model = options.out / cell.name / "deployed.safetensors";
+    Json result = read_json(result_of(options, cell.name));
+    if (result.is_null() || !fs::exists(model) || cell.name.find(options.only) == std::string::npos) continue;
+    result.update(measure_latency(load(model)));
+    write_json(result_of(options, cell.name), result);
+  }
+}
+
+Result frontier(Options options) {
+  train::Recipe recipe = train::load_recipe(options.recipe);
+  if (!options.data.empty()) recipe.data.path = options.data;
+  for (const std::string& setting : options.settings) train::set(recipe, setting);
+  const std::vector<FrontierCell> cells = train::frontier_cells(recipe);
+  Result result;
+  if (options.list) {
+    for (const FrontierCell& cell : cells) {
+      const bool done = fs::exists(result_of(options, cell.name));
+      result.json["cells"].push_back({{"cell", cell.name}, {"epochs", cell.recipe.train.epochs}, {"done", done}});
+      result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs, done ? "  done" : "");
+    }
+    return result;
+  }
+  fs::create_directories(options.out / "cells");
+  if (options.measure) measure_again(cells, options);
+  std::vector<const FrontierCell*> pending;
+  double total = 0, done = 0;  // epochs
+  for (const FrontierCell& cell : cells) {
+    if (options.page || options.measure || fs::exists(result_of(options, cell.name)) ||
+        cell.name.find(options.only) == std::string::npos) {
+      continue;
+    }
+    pending.push_back(&cell);
+    total += static_cast<double>(cell.recipe.train.epochs);
+  }
+  Progress bar("frontier");
+  const StopOnSignal guard;
+  options.run.stop = &guard.requested();
+  options.run.on_message = [&bar](const std::string& message) { bar.line(message); };
+  bool interrupted = false;
+  for (const FrontierCell* cell : pending) {
+    options.run.on_step = [&](const train::Progress& p) {
+      constexpr double scale = 1000;
+      const double epochs = done + static_cast<double>(p.step * p.epochs) / static_cast<double>(p.steps);
+      const double left = p.seconds_left + (total - done - static_cast<double>(p.epochs)) * p.seconds_left /
+                                               std::max(1e-9, static_cast<double>((p.steps - p.step) * p.epochs) /
+                                                                  static_cast<double>(p.steps));
+      bar.update(
+          static_cast<int64_t>(epochs * scale), static_cast<int64_t>(total * scale),
+          fmt::format("{}  epoch {}/{}  loss {:.3f}  λ {:.2f}", cell->name, p.epoch + 1, p.epochs, p.loss, p.fade.mean),
+          p.step < p.steps ? left : 0);
+    };
+    std::optional<Json> figures = run_experiment(experiment_of(*cell, options), options.run);
+    if (!figures) {
+      interrupted = true;
+      break;
+    }
+    Json json = {{"cell", cell->name},
+                 {"kind", name_of(cell->kind)},
+                 {"series", cell->label},
+                 {"seed", cell->seed},
+                 {"survivors", cell->survivors},
+                 {"epochs", cell->epochs},
+                 {"lr", cell->recipe.optimizer.lr},
+                 {"command", command_of(options, cell->name)}};
+    json.update(*figures);
+    write_json(result_of(options, cell->name), json);
+    bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", cell->name,
+                         100 * figures->at("deployed_top1").get<double>(), figures->at("nonlinear").dump(),
+                         figures->at("ms").get<double>()));
+    done += static_cast<double>(cell->recipe.train.epochs);
+    write_results(cells, options);
+  }
+  result.json = write_results(cells, options);
+  result.json["interrupted"] = interrupted;
+  result.text = text_of(result.json, options);
+  if (interrupted) {
+    warn("interrupted; the same command goes on");
+    result.exit_code = 128 + guard.signal();
+  }
+  return result;
+}
+
+}  // namespace
+
+Action declare_frontier(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("recipe", options->recipe, "Recipe (.toml) with a table [frontier]")->required();
+  app.add_option("--out", options->out, "Folder for cells, models, frontier.json and index.html (frontier)");
+  app.add_option("--data", options->data, "Images, over the recipe's data.path");
+  app.add_option("--set", options->settings, "section.key=value, over the recipe; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--only", options->only, "Run only cells whose name contains this");
+  app.add_flag("--list", options->list, "List the grid, and stop");
+  app.add_flag("--page", options->page, "Run nothing: write frontier.json and index.html from the cells that are done");
+  app.add_flag("--measure", options->measure,
+               "Train nothing: time the deployed models of finished cells again, on a quiet machine");
+  app.add_option("--device", options->run.device, "Where to train (cpu)")->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--cache", options->run.cache, "Folder for decoded images");
+  return [options] { return frontier(*options); };
+}
+
+}  // namespace reducenet::cli
