@@ -1,9 +1,11 @@
 #include "train/frontier.h"
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "experiment.h"
 #include "progress.h"
@@ -20,7 +22,7 @@ using train::FrontierCell;
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string recipe, data, only;
+  std::string recipe, data, only = "*";
   std::vector<std::string> settings;
   fs::path out = "frontier";
   ExperimentOptions run;
@@ -31,31 +33,44 @@ fs::path result_of(const Options& options, const std::string& cell) {
   return options.out / "cells" / (cell + ".json");
 }
 
-/// Model of a finished cell; Error(usage) names the cell to run first.
-fs::path model_of(const Options& options, const std::string& needed, const std::string& by) {
-  const fs::path model = options.out / needed / "model.safetensors";
-  if (!fs::exists(model)) {
-    throw Error(ErrorKind::usage,
-                fmt::format("cell {} needs {}, which is not there: run --only {} first, or copy its folder", by,
-                            model.string(), needed));
+fs::path model_of(const Options& options, const std::string& cell) {
+  return options.out / cell / "model.safetensors";
+}
+
+bool chosen(const Options& options, const std::string& cell) {
+  return fnmatch(options.only.c_str(), cell.c_str(), 0) == 0;
+}
+
+/// The cells to run: those chosen that have no result yet, and those they need that have left no model.
+std::vector<const FrontierCell*> cells_to_run(const std::vector<FrontierCell>& cells, const Options& options) {
+  std::set<std::string> needed;
+  std::vector<const FrontierCell*> found;
+  for (auto cell = cells.rbegin(); cell != cells.rend(); ++cell) {
+    const bool done = fs::exists(result_of(options, cell->name));
+    const bool wanted = chosen(options, cell->name) && !done;
+    if (!wanted && !(needed.contains(cell->name) && !fs::exists(model_of(options, cell->name)))) continue;
+    found.push_back(&*cell);
+    needed.insert(cell->after);
+    if (cell->recipe.distill.teacher == "self") needed.insert(cell->deep);
   }
-  return model;
+  std::ranges::reverse(found);
+  return found;
 }
 
 /// The cell as an experiment: with its teacher, and its start on disk.
 Experiment experiment_of(const FrontierCell& cell, const Options& options) {
   Experiment experiment{cell.name, cell.recipe, options.out / cell.name, {}};
   if (!cell.deep.empty() && cell.recipe.distill.teacher == "self") {
-    const fs::path deep = model_of(options, cell.deep, cell.name), self = deep.parent_path() / "teacher.safetensors";
+    const fs::path deep = model_of(options, cell.deep), self = deep.parent_path() / "teacher.safetensors";
     experiment.recipe.distill.teacher = (fs::exists(self) ? self : deep).string();
   }
   switch (cell.kind) {
     case FrontierCell::Kind::step:
-      experiment.from = model_of(options, cell.after, cell.name);
+      experiment.from = model_of(options, cell.after);
       break;
     case FrontierCell::Kind::direct: {
       experiment.from = experiment.folder / "initial.safetensors";
-      const fs::path pattern = model_of(options, cell.after, cell.name);
+      const fs::path pattern = model_of(options, cell.after);
       if (fs::exists(experiment.from)) break;
       fs::create_directories(experiment.folder);
       save(train::with_new_weights(load(pattern), static_cast<uint64_t>(cell.seed)), experiment.from);
@@ -68,15 +83,16 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
   return experiment;
 }
 
-std::string command_of(const Options& options, const std::string& cell) {
+/// `cells`: a pattern.
+std::string command_of(const Options& options, const std::string& cells) {
   std::string command = fmt::format("./reducenet frontier {}", options.recipe);
   for (const std::string& setting : options.settings) command += fmt::format(" --set '{}'", setting);
-  return command + fmt::format(" --data DATA --out DIR --only {}", cell);
+  return command + fmt::format(" --data DATA --out DIR --only '{}'", cells);
 }
 
 /// One curve: mean and spread over seeds at each of its points.
 struct Group {
-  std::string label;
+  std::string label, name;
   std::vector<Json> cells;
 };
 
@@ -96,7 +112,7 @@ std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const std::ma
     if (found == results.end()) continue;
     const std::string key = cell.name.substr(0, cell.name.rfind("-s"));
     const auto [place, fresh] = known.try_emplace(key, groups.size());
-    if (fresh) groups.push_back({cell.label, {}});
+    if (fresh) groups.push_back({cell.label, key, {}});
     groups[place->second].cells.push_back(found->second);
   }
   std::vector<Group> kept;
@@ -114,14 +130,14 @@ std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const std::ma
   return kept;
 }
 
-Json point_of(const Group& group) {
+Json point_of(const Group& group, const Options& options) {
   Json tops = Json::array();
   for (const Json& cell : group.cells) tops.push_back(cell.at("deployed_top1"));
   const Json& first = group.cells.front();
   double low = 1, high = 0;
   for (const Json& top : tops) low = std::min(low, top.get<double>()), high = std::max(high, top.get<double>());
   return {{"series", group.label},
-          {"name", first.at("cell")},
+          {"name", group.name},
           {"top1", 100 * mean_of(group.cells, "deployed_top1")},
           {"low", 100 * low},
           {"high", 100 * high},
@@ -134,7 +150,7 @@ Json point_of(const Group& group) {
           {"epochs", first.at("epochs")},
           {"train_minutes", mean_of(group.cells, "train_seconds_in_all") / 60},
           {"lr", first.at("lr")},
-          {"command", first.at("command")}};
+          {"command", command_of(options, group.name + "-s*")}};
 }
 
 /// frontier.json and index.html from the cells that are done.
@@ -157,7 +173,7 @@ Json write_results(const std::vector<FrontierCell>& cells, const Options& option
     results[cell.name] = std::move(result);
   }
   Json points = Json::array();
-  for (const Group& group : grouped(cells, results)) points.push_back(point_of(group));
+  for (const Group& group : grouped(cells, results)) points.push_back(point_of(group, options));
   const Json json = {
       {"version", 1}, {"recipe", options.recipe}, {"points", points}, {"cells", all}, {"pending", pending}};
   write_json(options.out / "frontier.json", json);
@@ -219,7 +235,7 @@ void measure_again(const std::vector<FrontierCell>& cells, const Options& option
   for (const FrontierCell& cell : cells) {
     const fs::path model = options.out / cell.name / "deployed.safetensors";
     Json result = read_json(result_of(options, cell.name));
-    if (result.is_null() || !fs::exists(model) || cell.name.find(options.only) == std::string::npos) continue;
+    if (result.is_null() || !fs::exists(model) || !chosen(options, cell.name)) continue;
     result.update(measure_latency(load(model)));
     write_json(result_of(options, cell.name), result);
   }
@@ -242,15 +258,9 @@ Result frontier(Options options) {
   fs::create_directories(options.out / "cells");
   if (options.measure) measure_again(cells, options);
   std::vector<const FrontierCell*> pending;
+  if (!options.page && !options.measure) pending = cells_to_run(cells, options);
   double total = 0, done = 0;  // epochs
-  for (const FrontierCell& cell : cells) {
-    if (options.page || options.measure || fs::exists(result_of(options, cell.name)) ||
-        cell.name.find(options.only) == std::string::npos) {
-      continue;
-    }
-    pending.push_back(&cell);
-    total += static_cast<double>(cell.recipe.train.epochs);
-  }
+  for (const FrontierCell* cell : pending) total += static_cast<double>(cell->recipe.train.epochs);
   Progress bar("frontier");
   const StopOnSignal guard;
   options.run.stop = &guard.requested();
@@ -308,7 +318,8 @@ Action declare_frontier(CLI::App& app) {
   app.add_option("--data", options->data, "Images, over the recipe's data.path");
   app.add_option("--set", options->settings, "section.key=value, over the recipe; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--only", options->only, "Run only cells whose name contains this");
+  app.add_option("--only", options->only,
+                 "Run only cells whose name matches this pattern (k9-*, *-s0), and what they need");
   app.add_flag("--list", options->list, "List the grid, and stop");
   app.add_flag("--page", options->page, "Run nothing: write frontier.json and index.html from the cells that are done");
   app.add_flag("--measure", options->measure,

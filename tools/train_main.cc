@@ -22,7 +22,7 @@ constexpr Verb verbs[] = {
     {"frontier", "Accuracy, surviving non-linear layers and latency in one run",
      "  reducenet frontier recipes/cifar10-frontier11.toml --data cifar-10-binary.tar.gz --out frontier\n"
      "  reducenet frontier recipes/cifar10-frontier11.toml --list\n"
-     "  reducenet frontier recipes/cifar10-frontier11.toml --data PATH --out frontier --only s1\n",
+     "  reducenet frontier recipes/cifar10-frontier11.toml --data PATH --out frontier --only '*-s1'\n",
      declare_frontier},
     {"squeeze", "Widen the middle of the modules until it no longer helps, then their ends",
      "  reducenet squeeze recipes/cifar10-squeeze.toml --data cifar-10-binary.tar.gz --out squeeze\n", declare_squeeze},
