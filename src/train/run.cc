@@ -171,7 +171,7 @@ RunState Run::state_now() const {
   RunState state = state_;
   if (average_) state.average_updates = average_->updates();
   if (teacher_average_) state.teacher_updates = teacher_average_->updates();
-  state.control = "x" + control_->state();
+  state.control = fmt::format("x{}", control_->state());
   state.seconds = seconds_before_ + clock_.seconds();
   return state;
 }
@@ -206,7 +206,7 @@ void Run::begin_fading() {
     reducenet::save(conclude(network_.graph()), file("teacher.safetensors"));
     make_teacher();
   }
-  state_.survivors = "x";
+  state_.survivors.assign(1, 'x');
   if (recipe_.select.by != Recipe::SelectBy::none) {
     message("choosing which activations survive");
     const Survivors survivors =

@@ -87,6 +87,13 @@ absent diverged/model.safetensors
 json '.epochs == 1' train tiny.toml --epochs 1 --from whole/model.safetensors --out warm
 refuses 2 'no known format' train tiny.toml --from tiny.toml --out never
 
+# An ONNX model: survivors chosen, the others faded, collapsed, exported.
+run export whole/model.safetensors -o deep.onnx
+json '.epochs == 1' train tiny.toml --from deep.onnx --epochs 1 --set model.arch=import --set select.by=sensitivity \
+  --set select.count=1 --out imported
+json '.verified and .nonlinear_after == 1' collapse imported/model.safetensors -o imported.onnx
+refuses 2 'name the model with --from' train tiny.toml --set model.arch=import --out never
+
 # frontier: one run, and the same grid in pieces, end in the same models.
 {
   cat tiny.toml
