@@ -116,6 +116,11 @@ struct Collapsed {
   std::vector<Region> regions;
 };
 
+/// Throws Error(unsupported), with the remedy, naming a node that means something else while training: batch
+/// normalisation by the batch's own statistics, dropping at random.
+void require_inference(const Graph& graph);
+
+
 /// Settles finished fades, then applies rules until none fires. The result is the same function (see verify.h for the
 /// proof on the spot). Constants come back in the dtype the model had. Throws Error(unsupported), naming the nodes that
 /// stand in the way, when `target` is conv or single and cannot be exact.

@@ -100,9 +100,12 @@ void sort_topologically(Graph& graph);
 /// Fills in shapes and dtypes of every value from inputs and constants. Throws Error(bad_input) naming node and op when
 /// an op cannot apply. Values behind Opaque ops keep whatever shape they have.
 void infer_shapes(Graph& graph);
-/// Output shapes of one op, given its input shapes and (where it matters) constants; the messages name no node.
+/// Output shapes of one op, given its input shapes and (where it matters) constants, a NaN in which stands for a number
+/// not known; the messages name no node.
 std::vector<std::optional<Shape>> output_shapes(const Op& op, std::span<const std::optional<Shape>> inputs,
                                                 std::span<const Tensor* const> constants, size_t outputs);
+/// Element type of an op's output, given those of its inputs.
+DType output_dtype(const Op& op, std::span<const DType> inputs, size_t output = 0);
 /// Removes nodes that no output needs, and values that nothing refers to.
 void remove_dead(Graph& graph);
 /// Fixes dynamic dimensions of the inputs: every unknown first dimension becomes `batch`. Re-infers shapes.

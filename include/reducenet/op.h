@@ -2,8 +2,10 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -66,15 +68,66 @@ struct MatMul {
   friend bool operator==(const MatMul&, const MatMul&) = default;
 };
 
-/// a, b → a ∘ b with NumPy broadcasting.
+/// a, b → a ∘ b with NumPy broadcasting. On integers div truncates; mod has b's sign, fmod a's.
 struct Binary {
-  enum class Kind { add, sub, mul, div, pow, min, max } kind = Kind::add;
+  enum class Kind { add, sub, mul, div, pow, min, max, mod, fmod } kind = Kind::add;
   friend bool operator==(const Binary&, const Binary&) = default;
 };
 
-/// x → y, element by element.
+/// a, b → a ∘ b as a boolean, with NumPy broadcasting.
+struct Compare {
+  enum class Kind {
+    equal,
+    less,
+    less_or_equal,
+    greater,
+    greater_or_equal,
+    logical_and,
+    logical_or,
+    logical_xor
+  } kind = Kind::equal;
+  friend bool operator==(const Compare&, const Compare&) = default;
+};
+
+/// condition, a, b → condition ? a : b with NumPy broadcasting.
+struct Where {
+  friend bool operator==(const Where&, const Where&) = default;
+};
+
+/// x… → their sum, mean, minimum or maximum, element by element with NumPy broadcasting.
+struct Variadic {
+  enum class Kind { sum, mean, min, max } kind = Kind::sum;
+  friend bool operator==(const Variadic&, const Variadic&) = default;
+};
+
+/// x → y, element by element. The last two make booleans.
 struct Unary {
-  enum class Kind { neg, abs, exp, log, sqrt, reciprocal, erf, floor, ceil, round, sign, sin, cos } kind = Kind::neg;
+  enum class Kind {
+    neg,
+    abs,
+    exp,
+    log,
+    sqrt,
+    reciprocal,
+    erf,
+    floor,
+    ceil,
+    round,
+    sign,
+    sin,
+    cos,
+    tan,
+    asin,
+    acos,
+    atan,
+    sinh,
+    cosh,
+    asinh,
+    acosh,
+    atanh,
+    logical_not,
+    is_nan
+  } kind = Kind::neg;
   friend bool operator==(const Unary&, const Unary&) = default;
 };
 
@@ -140,13 +193,149 @@ struct GlobalAveragePool {
   friend bool operator==(const GlobalAveragePool&, const GlobalAveragePool&) = default;
 };
 
+/// x[N,C,…] → y[N,C,1,…]
+struct GlobalMaxPool {
+  friend bool operator==(const GlobalMaxPool&, const GlobalMaxPool&) = default;
+};
+
+/// x[N,C,…] → x/(bias + alpha/size·Σ x²)^beta, the sum over the `size` channels around each (Krizhevsky et al. 2012).
+struct Lrn {
+  int64_t size = 1;
+  double alpha = 1e-4, beta = 0.75, bias = 1;
+  friend bool operator==(const Lrn&, const Lrn&) = default;
+};
+
+/// (x − mean)/√(var + epsilon)·scale + bias with the statistics of the sample itself:
+/// layer: x, scale, [bias], over the axes from `axis` on; further outputs are the mean and 1/√(var + epsilon) ·
+/// instance: x[N,C,…], scale[C], bias[C], over the positions · group: x[N,C,…], scale, bias (each [groups] if
+/// `per_group`, else [C]), over the positions and channels of a group.
+struct Normalize {
+  enum class Kind { layer, instance, group } kind = Kind::layer;
+  double epsilon = 1e-5;
+  int64_t axis = -1, groups = 1;
+  bool per_group = false;
+  friend bool operator==(const Normalize&, const Normalize&) = default;
+};
+
+// Where an op below has a list and a further input that is given as well, the input counts.
+
+/// x, [axes] → reduced along `axes`; with none along all, or not at all if `none_is_identity`.
+struct Reduce {
+  enum class Kind { sum, mean, min, max, prod, l1, l2, sum_square, log_sum, log_sum_exp } kind = Kind::sum;
+  std::vector<int64_t> axes;
+  bool keep_dims = true, none_is_identity = false;
+  friend bool operator==(const Reduce&, const Reduce&) = default;
+};
+
+/// x → index (int64) of the first (or `last`) largest (or smallest) element along `axis`.
+struct ArgReduce {
+  bool smallest = false;
+  int64_t axis = 0;
+  bool keep_dims = true, last = false;
+  friend bool operator==(const ArgReduce&, const ArgReduce&) = default;
+};
+
+/// x → 1 at the first largest element along `axis`, 0 elsewhere.
+struct Hardmax {
+  int64_t axis = -1;
+  friend bool operator==(const Hardmax&, const Hardmax&) = default;
+};
+
+/// x, k → the k largest (or smallest) elements along `axis` in order, and their indices (int64).
+struct TopK {
+  int64_t axis = -1;
+  bool smallest = false;
+  friend bool operator==(const TopK&, const TopK&) = default;
+};
+
+/// x, [starts, ends, [axes], [steps]] → x[start:end:step] as Python slices it.
+struct Slice {
+  std::vector<int64_t> starts, ends, axes, steps;
+  friend bool operator==(const Slice&, const Slice&) = default;
+};
+
+/// x, [sizes] → parts along `axis`; without sizes, equal ones (the last may be smaller).
+struct SplitAxis {
+  int64_t axis = 0;
+  std::vector<int64_t> sizes;
+  friend bool operator==(const SplitAxis&, const SplitAxis&) = default;
+};
+
+/// x, indices → x's slices along `axis` at those indices; negative ones count from the end.
+struct Gather {
+  int64_t axis = 0;
+  friend bool operator==(const Gather&, const Gather&) = default;
+};
+
+/// x, [axes] → without those dimensions of 1 (with none, all of them), or with them added if `insert`.
+struct Squeeze {
+  bool insert = false;
+  std::vector<int64_t> axes;
+  friend bool operator==(const Squeeze&, const Squeeze&) = default;
+};
+
+/// x, list (int64) → expand: broadcast against the shape `list` · tile: repeated list[i] times along axis i.
+struct Repeat {
+  enum class Kind { expand, tile } kind = Kind::expand;
+  friend bool operator==(const Repeat&, const Repeat&) = default;
+};
+
+/// Blocks of block×block positions against channels. depth_to_space reads channels as (block, block, C), _crd as
+/// (C, block, block).
+struct SpaceDepth {
+  enum class Kind { depth_to_space, depth_to_space_crd, space_to_depth } kind = Kind::depth_to_space;
+  int64_t block = 1;
+  friend bool operator==(const SpaceDepth&, const SpaceDepth&) = default;
+};
+
+/// x, [roi], [scales], [sizes] → x interpolated along every axis whose size changes (opset 11 to 21; the ONNX
+/// documentation of Resize defines each field).
+struct Resize {
+  enum class Mode { nearest, linear, cubic } mode = Mode::nearest;
+  enum class Coordinates {
+    half_pixel,
+    pytorch_half_pixel,
+    align_corners,
+    asymmetric
+  } coordinates = Coordinates::half_pixel;
+  enum class Rounding { prefer_floor, prefer_ceil, floor, ceil } rounding = Rounding::prefer_floor;
+  double cubic_a = -0.75;
+  bool exclude_outside = false;
+  friend bool operator==(const Resize&, const Resize&) = default;
+};
+
+/// x → its shape from dimension `start` to `end` (int64), or the number of its elements.
+struct ShapeOf {
+  bool size = false;
+  int64_t start = 0, end = std::numeric_limits<int64_t>::max();
+  friend bool operator==(const ShapeOf&, const ShapeOf&) = default;
+};
+
+/// shape → a tensor of that shape filled with `value`.
+struct ConstantOfShape {
+  double value = 0;
+  DType dtype = DType::f32;
+  friend bool operator==(const ConstantOfShape&, const ConstantOfShape&) = default;
+};
+
+/// start, limit, delta → start, start + delta, … before limit.
+struct Arange {
+  friend bool operator==(const Arange&, const Arange&) = default;
+};
+
+/// x → x as another element type.
+struct Cast {
+  DType to = DType::f32;
+  friend bool operator==(const Cast&, const Cast&) = default;
+};
+
 /// x → the same elements as a matrix: dimensions before `axis` form the rows.
 struct Flatten {
   int64_t axis = 1;
   friend bool operator==(const Flatten&, const Flatten&) = default;
 };
 
-/// x, shape (int64 constant; 0 copies unless `allow_zero`, one −1 is inferred) → the same elements.
+/// x, shape (int64; 0 copies unless `allow_zero`, one −1 is inferred) → the same elements.
 struct Reshape {
   bool allow_zero = false;
   friend bool operator==(const Reshape&, const Reshape&) = default;
@@ -200,9 +389,14 @@ struct Opaque {
   friend bool operator==(const Opaque&, const Opaque&) = default;
 };
 
-using Op = std::variant<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Unary, Activation, PRelu, Fade,
-                        AveragePool, MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax,
-                        Identity, Dropout, Opaque>;
+using Op =
+    std::variant<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Unary, Activation, PRelu, Fade, AveragePool,
+                 MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax, Identity, Dropout,
+                 Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
+                 Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast>;
+
+/// Ends what is said of a node that was exported while training.
+inline constexpr std::string_view kExportForInference = "export the model with model.eval()";
 
 /// Builds a visitor from lambdas. Leave out a catch-all: a missing op must not compile.
 template <class... Fs>
@@ -211,6 +405,10 @@ struct Overloaded : Fs... {
 };
 template <class... Fs>
 Overloaded(Fs...) -> Overloaded<Fs...>;
+
+/// Names several ops in one case of a visitor: [](const OneOf<Relu, Tanh> auto&) {…}.
+template <class T, class... Ts>
+concept OneOf = (std::is_same_v<T, Ts> || ...);
 
 /// The op's name: ONNX's where one exists ("Conv", "Relu", "Add"), "Fade" otherwise; Opaque gives its type.
 std::string name_of(const Op& op);

@@ -199,34 +199,37 @@ std::string adjoint_obstacle(const Graph& graph, NodeId id) {
     return view(graph, id) ? std::string() : label(graph, id) + " is not a map of each sample by constants";
   };
   const auto nothing = [](const auto&) { return std::string(); };
-  return std::visit(Overloaded{
-                        [&](const Conv2d&) { return needs_view(); },
-                        [&](const BatchNorm&) { return needs_view(); },
-                        [&](const Gemm&) { return needs_view(); },
-                        [&](const MatMul&) { return needs_view(); },
-                        [&](const Transpose& op) {
-                          return op.perm.empty() || op.perm[0] != 0 ? label(graph, id) + " moves the batch axis"
-                                                                    : std::string();
-                        },
-                        [&](const ConvTranspose2d& op) { return nothing(op); },
-                        [&](const Binary& op) { return nothing(op); },
-                        [&](const Unary& op) { return nothing(op); },
-                        [&](const Activation& op) { return nothing(op); },
-                        [&](const PRelu& op) { return nothing(op); },
-                        [&](const Fade& op) { return nothing(op); },
-                        [&](const AveragePool& op) { return nothing(op); },
-                        [&](const MaxPool& op) { return nothing(op); },
-                        [&](const GlobalAveragePool& op) { return nothing(op); },
-                        [&](const Flatten& op) { return nothing(op); },
-                        [&](const Reshape& op) { return nothing(op); },
-                        [&](const Pad& op) { return nothing(op); },
-                        [&](const Concat& op) { return nothing(op); },
-                        [&](const Softmax& op) { return nothing(op); },
-                        [&](const Identity& op) { return nothing(op); },
-                        [&](const Dropout& op) { return nothing(op); },
-                        [&](const Opaque& op) { return nothing(op); },
-                    },
-                    node.op);
+  return std::visit(
+      Overloaded{
+          [&](const Conv2d&) { return needs_view(); },
+          [&](const BatchNorm&) { return needs_view(); },
+          [&](const Gemm&) { return needs_view(); },
+          [&](const MatMul&) { return needs_view(); },
+          [&](const Transpose& op) {
+            return op.perm.empty() || op.perm[0] != 0 ? label(graph, id) + " moves the batch axis" : std::string();
+          },
+          [&](const ConvTranspose2d& op) { return nothing(op); },
+          [&](const Binary& op) { return nothing(op); },
+          [&](const Unary& op) { return nothing(op); },
+          [&](const Activation& op) { return nothing(op); },
+          [&](const PRelu& op) { return nothing(op); },
+          [&](const Fade& op) { return nothing(op); },
+          [&](const AveragePool& op) { return nothing(op); },
+          [&](const MaxPool& op) { return nothing(op); },
+          [&](const GlobalAveragePool& op) { return nothing(op); },
+          [&](const Flatten& op) { return nothing(op); },
+          [&](const Reshape& op) { return nothing(op); },
+          [&](const Pad& op) { return nothing(op); },
+          [&](const Concat& op) { return nothing(op); },
+          [&](const Softmax& op) { return nothing(op); },
+          [&](const Identity& op) { return nothing(op); },
+          [&](const Dropout& op) { return nothing(op); },
+          [&](const Opaque& op) { return nothing(op); },
+          [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
+                          Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
+                          Arange, Cast> auto&) { return label(graph, id) + " has no transpose here"; },
+      },
+      node.op);
 }
 
 std::vector<Cotangents> adjoint(const Graph& graph, NodeId id, const Cotangents& dy, int64_t rows) {
@@ -257,7 +260,9 @@ std::vector<Cotangents> adjoint(const Graph& graph, NodeId id, const Cotangents&
                         [&](const Softmax&) { return none(call); },
                         [&](const Identity&) { return pass(call); },
                         [&](const Dropout&) { return pass(call); },
-                        [&](const Opaque&) { return none(call); },
+                        [&](const OneOf<Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce,
+                                        ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth,
+                                        Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&) { return none(call); },
                     },
                     graph[id].op);
 }

@@ -38,6 +38,20 @@ void require_one_conv(const Collapsed& result) {
 
 }  // namespace
 
+void require_inference(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    std::string why;
+    if (const auto* dropout = std::get_if<Dropout>(&node.op); dropout && dropout->training) {
+      why = "drops at random (training mode): " + std::string(kExportForInference);
+    }
+    if (const auto* opaque = std::get_if<Opaque>(&node.op); opaque && opaque->why.ends_with(kExportForInference)) {
+      why = opaque->why;
+    }
+    if (!why.empty())
+      throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + name_of(node.op) + "): " + why);
+  }
+}
+
 Graph settle(const Graph& graph) {
   Graph settled = graph;
   for (Node& node : settled.nodes) {

@@ -25,6 +25,10 @@ Shape sample_shape(const Value& input) {
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0) shape[i] = i == 0 ? 1 : 8;
   }
+  if (element_count(shape) > int64_t{1} << 30) {
+    throw Error(ErrorKind::unsupported,
+                "input '" + input.name + "', " + to_string(shape) + ", is too large to evaluate");
+  }
   return shape;
 }
 

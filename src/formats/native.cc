@@ -60,6 +60,9 @@ json encode(Bytes<const std::string> field) {
 json encode(Activation::Kind field) {
   return name_of(field);
 }
+json encode(DType field) {
+  return to_string(field);
+}
 json encode(double field) {  // JSON has no infinities
   return std::isfinite(field) ? json(field) : json(std::isnan(field) ? "nan" : field < 0 ? "-inf" : "inf");
 }
@@ -74,8 +77,18 @@ json encode(const T& op) {
   return row;
 }
 
+DType decode_dtype(const std::string& name) {
+  for (int i = 0; i <= static_cast<int>(DType::string); ++i) {
+    if (to_string(static_cast<DType>(i)) == name) return static_cast<DType>(i);
+  }
+  malformed("unknown dtype \"" + name + "\"");
+}
+
 void decode(const json& row, bool& field) {
   field = row.get<bool>();
+}
+void decode(const json& row, DType& field) {
+  field = decode_dtype(row.get<std::string>());
 }
 void decode(const json& row, std::string& field) {
   field = row.get<std::string>();
@@ -137,13 +150,6 @@ Op decode_op(const std::string& name, const json& fields) {
     decode(fields, op);
     return op;
   }
-}
-
-DType decode_dtype(const std::string& name) {
-  for (int i = 0; i <= static_cast<int>(DType::string); ++i) {
-    if (to_string(static_cast<DType>(i)) == name) return static_cast<DType>(i);
-  }
-  malformed("unknown dtype \"" + name + "\"");
 }
 
 json encode_value(const Value& value) {

@@ -32,6 +32,7 @@ TEST(Native, RoundTripsEveryOp) {
   const Graph graph = graph_of_every_op();
   save_native(graph, folder / "a.safetensors");
   expect_equal(load_native(folder / "a.safetensors"), graph);
+  expect_equal(from_native(to_native(graph_of_index_ops(21)), "m"), graph_of_index_ops(21));
 }
 
 TEST(Native, KeepsWhatOnlySomeModelsHave) {

@@ -13,13 +13,27 @@
 namespace reducenet {
 
 /// The enumerators' names, in order.
-inline constexpr std::array kBinaryNames{"add", "sub", "mul", "div", "pow", "min", "max"};
-inline constexpr std::array kUnaryNames{"neg",   "abs",  "exp",   "log",  "sqrt", "reciprocal", "erf",
-                                        "floor", "ceil", "round", "sign", "sin",  "cos"};
+inline constexpr std::array kBinaryNames{"add", "sub", "mul", "div", "pow", "min", "max", "mod", "fmod"};
+inline constexpr std::array kUnaryNames{
+    "neg", "abs", "exp",  "log",  "sqrt", "reciprocal", "erf",  "floor", "ceil",  "round", "sign",        "sin",
+    "cos", "tan", "asin", "acos", "atan", "sinh",       "cosh", "asinh", "acosh", "atanh", "logical_not", "is_nan"};
 inline constexpr std::array kPadModeNames{"constant", "reflect", "edge"};
-static_assert(kBinaryNames.size() == static_cast<size_t>(Binary::Kind::max) + 1);
-static_assert(kUnaryNames.size() == static_cast<size_t>(Unary::Kind::cos) + 1);
+inline constexpr std::array kCompareNames{"equal",       "less",       "less_or_equal", "greater", "greater_or_equal",
+                                          "logical_and", "logical_or", "logical_xor"};
+inline constexpr std::array kVariadicNames{"sum", "mean", "min", "max"};
+inline constexpr std::array kNormalizeNames{"layer", "instance", "group"};
+inline constexpr std::array kReduceNames{"sum", "mean", "min",        "max",     "prod",
+                                         "l1",  "l2",   "sum_square", "log_sum", "log_sum_exp"};
+inline constexpr std::array kRepeatNames{"expand", "tile"};
+inline constexpr std::array kSpaceDepthNames{"depth_to_space", "depth_to_space_crd", "space_to_depth"};
+inline constexpr std::array kResizeModeNames{"nearest", "linear", "cubic"};
+inline constexpr std::array kCoordinateNames{"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"};
+inline constexpr std::array kRoundingNames{"prefer_floor", "prefer_ceil", "floor", "ceil"};
+static_assert(kBinaryNames.size() == static_cast<size_t>(Binary::Kind::fmod) + 1);
+static_assert(kUnaryNames.size() == static_cast<size_t>(Unary::Kind::is_nan) + 1);
 static_assert(kPadModeNames.size() == static_cast<size_t>(Pad::Mode::edge) + 1);
+static_assert(kCompareNames.size() == static_cast<size_t>(Compare::Kind::logical_xor) + 1);
+static_assert(kReduceNames.size() == static_cast<size_t>(Reduce::Kind::log_sum_exp) + 1);
 
 constexpr const auto& names_of(Binary::Kind) {
   return kBinaryNames;
@@ -29,6 +43,33 @@ constexpr const auto& names_of(Unary::Kind) {
 }
 constexpr const auto& names_of(Pad::Mode) {
   return kPadModeNames;
+}
+constexpr const auto& names_of(Compare::Kind) {
+  return kCompareNames;
+}
+constexpr const auto& names_of(Variadic::Kind) {
+  return kVariadicNames;
+}
+constexpr const auto& names_of(Normalize::Kind) {
+  return kNormalizeNames;
+}
+constexpr const auto& names_of(Reduce::Kind) {
+  return kReduceNames;
+}
+constexpr const auto& names_of(Repeat::Kind) {
+  return kRepeatNames;
+}
+constexpr const auto& names_of(SpaceDepth::Kind) {
+  return kSpaceDepthNames;
+}
+constexpr const auto& names_of(Resize::Mode) {
+  return kResizeModeNames;
+}
+constexpr const auto& names_of(Resize::Coordinates) {
+  return kCoordinateNames;
+}
+constexpr const auto& names_of(Resize::Rounding) {
+  return kRoundingNames;
 }
 
 /// A field that holds bytes rather than text.
@@ -228,6 +269,184 @@ struct Schema<Opaque> {
   static void visit(auto& op, auto f) {
     auto& [domain, type, payload, reads, why] = op;
     f("domain", domain), f("type", type), f("payload", Bytes{payload}), f("reads", reads), f("why", why);
+  }
+};
+
+template <>
+struct Schema<Compare> {
+  static constexpr std::string_view name = "Compare";
+  static void visit(auto& op, auto f) {
+    auto& [kind] = op;
+    f("kind", kind);
+  }
+};
+
+template <>
+struct Schema<Where> : PlainSchema<Where> {
+  static constexpr std::string_view name = "Where";
+};
+
+template <>
+struct Schema<Variadic> {
+  static constexpr std::string_view name = "Variadic";
+  static void visit(auto& op, auto f) {
+    auto& [kind] = op;
+    f("kind", kind);
+  }
+};
+
+template <>
+struct Schema<GlobalMaxPool> : PlainSchema<GlobalMaxPool> {
+  static constexpr std::string_view name = "GlobalMaxPool";
+};
+
+template <>
+struct Schema<Lrn> {
+  static constexpr std::string_view name = "Lrn";
+  static void visit(auto& op, auto f) {
+    auto& [size, alpha, beta, bias] = op;
+    f("size", size), f("alpha", alpha), f("beta", beta), f("bias", bias);
+  }
+};
+
+template <>
+struct Schema<Normalize> {
+  static constexpr std::string_view name = "Normalize";
+  static void visit(auto& op, auto f) {
+    auto& [kind, epsilon, axis, groups, per_group] = op;
+    f("kind", kind), f("epsilon", epsilon), f("axis", axis), f("groups", groups), f("per_group", per_group);
+  }
+};
+
+template <>
+struct Schema<Reduce> {
+  static constexpr std::string_view name = "Reduce";
+  static void visit(auto& op, auto f) {
+    auto& [kind, axes, keep_dims, none_is_identity] = op;
+    f("kind", kind), f("axes", axes), f("keep_dims", keep_dims), f("none_is_identity", none_is_identity);
+  }
+};
+
+template <>
+struct Schema<ArgReduce> {
+  static constexpr std::string_view name = "ArgReduce";
+  static void visit(auto& op, auto f) {
+    auto& [smallest, axis, keep_dims, last] = op;
+    f("smallest", smallest), f("axis", axis), f("keep_dims", keep_dims), f("last", last);
+  }
+};
+
+template <>
+struct Schema<Hardmax> {
+  static constexpr std::string_view name = "Hardmax";
+  static void visit(auto& op, auto f) {
+    auto& [axis] = op;
+    f("axis", axis);
+  }
+};
+
+template <>
+struct Schema<TopK> {
+  static constexpr std::string_view name = "TopK";
+  static void visit(auto& op, auto f) {
+    auto& [axis, smallest] = op;
+    f("axis", axis), f("smallest", smallest);
+  }
+};
+
+template <>
+struct Schema<Slice> {
+  static constexpr std::string_view name = "Slice";
+  static void visit(auto& op, auto f) {
+    auto& [starts, ends, axes, steps] = op;
+    f("starts", starts), f("ends", ends), f("axes", axes), f("steps", steps);
+  }
+};
+
+template <>
+struct Schema<SplitAxis> {
+  static constexpr std::string_view name = "SplitAxis";
+  static void visit(auto& op, auto f) {
+    auto& [axis, sizes] = op;
+    f("axis", axis), f("sizes", sizes);
+  }
+};
+
+template <>
+struct Schema<Gather> {
+  static constexpr std::string_view name = "Gather";
+  static void visit(auto& op, auto f) {
+    auto& [axis] = op;
+    f("axis", axis);
+  }
+};
+
+template <>
+struct Schema<Squeeze> {
+  static constexpr std::string_view name = "Squeeze";
+  static void visit(auto& op, auto f) {
+    auto& [insert, axes] = op;
+    f("insert", insert), f("axes", axes);
+  }
+};
+
+template <>
+struct Schema<Repeat> {
+  static constexpr std::string_view name = "Repeat";
+  static void visit(auto& op, auto f) {
+    auto& [kind] = op;
+    f("kind", kind);
+  }
+};
+
+template <>
+struct Schema<SpaceDepth> {
+  static constexpr std::string_view name = "SpaceDepth";
+  static void visit(auto& op, auto f) {
+    auto& [kind, block] = op;
+    f("kind", kind), f("block", block);
+  }
+};
+
+template <>
+struct Schema<Resize> {
+  static constexpr std::string_view name = "Resize";
+  static void visit(auto& op, auto f) {
+    auto& [mode, coordinates, rounding, cubic_a, exclude_outside] = op;
+    f("mode", mode), f("coordinates", coordinates), f("rounding", rounding), f("cubic_a", cubic_a),
+        f("exclude_outside", exclude_outside);
+  }
+};
+
+template <>
+struct Schema<ShapeOf> {
+  static constexpr std::string_view name = "ShapeOf";
+  static void visit(auto& op, auto f) {
+    auto& [size, start, end] = op;
+    f("size", size), f("start", start), f("end", end);
+  }
+};
+
+template <>
+struct Schema<ConstantOfShape> {
+  static constexpr std::string_view name = "ConstantOfShape";
+  static void visit(auto& op, auto f) {
+    auto& [value, dtype] = op;
+    f("value", value), f("dtype", dtype);
+  }
+};
+
+template <>
+struct Schema<Arange> : PlainSchema<Arange> {
+  static constexpr std::string_view name = "Arange";
+};
+
+template <>
+struct Schema<Cast> {
+  static constexpr std::string_view name = "Cast";
+  static void visit(auto& op, auto f) {
+    auto& [to] = op;
+    f("to", to);
   }
 };
 

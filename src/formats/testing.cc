@@ -95,4 +95,50 @@ Graph graph_of_every_op() {
   return std::move(b).finish();
 }
 
+Graph graph_of_index_ops(int64_t opset) {
+  GraphBuilder b("index ops", 3);
+  const ValueId x = b.input("x", {2, 4, 6, 6});
+  const auto list = [&](const std::string& name, std::vector<int64_t> values) {
+    return b.constant(name, Tensor::of({static_cast<int64_t>(values.size())}, values));
+  };
+  const auto ones = [&](const std::string& name, Shape shape) { return b.constant(name, Tensor::filled(shape, 1.25)); };
+  ValueId y = b.node("layer", Normalize{Normalize::Kind::layer, 1e-3, -1}, {x, ones("ls", {6}), ones("lb", {6})});
+  y = b.node("instance", Normalize{Normalize::Kind::instance}, {y, ones("is", {4}), ones("ib", {4})});
+  const bool per_group = opset < 21;
+  const Shape parameters{per_group ? 2 : 4};
+  y = b.node("group", Normalize{Normalize::Kind::group, 1e-5, -1, 2, per_group},
+             {y, ones("gs", parameters), ones("gb", parameters)});
+  y = b.node("lrn", Lrn{3, 0.5, 0.75, 2}, {y});
+  y = b.node("slice", Slice{}, {y, list("starts", {5}), list("ends", {0}), list("axes", {3}), list("steps", {-1})});
+  y = b.node("split", SplitAxis{1}, {y, list("sizes", {4})});
+  y = b.node("gather", Gather{2}, {y, list("indices", {0, -1, 2, 1})});
+  y = b.node("unsqueeze", Squeeze{true}, {y, list("new", {1})});
+  y = b.node("squeeze", Squeeze{}, {y, list("old", {1})});
+  y = b.node("tile", Repeat{Repeat::Kind::tile}, {y, list("repeats", {1, 1, 2, 2})});
+  y = b.node("expand", Repeat{}, {y, list("shape", {2, 4, 8, 10})});
+  y = b.node("deep", SpaceDepth{SpaceDepth::Kind::space_to_depth, 2}, {y});
+  y = b.node("wide", SpaceDepth{SpaceDepth::Kind::depth_to_space_crd, 2}, {y});
+  y = b.node("resize", Resize{Resize::Mode::linear, Resize::Coordinates::align_corners},
+             {y, ValueId{}, ValueId{}, list("resized", {2, 4, 5, 7})});
+  y = b.node("hardmax", Hardmax{1}, {b.node("sum", Variadic{Variadic::Kind::sum}, {y, y, y})});
+  const ValueId top = b.node("top", TopK{-1, true}, {y, list("k", {3})});
+  const ValueId index = b.node("index", Cast{DType::f32}, {b.node("arg", ArgReduce{true, 2, true, true}, {top})});
+  const ValueId near = b.node("near", Compare{Compare::Kind::less}, {top, index});
+  y = b.node("where", Where{}, {b.node("not", Unary{Unary::Kind::logical_not}, {near}), top, index});
+  for (int kind = 0; kind <= static_cast<int>(Reduce::Kind::log_sum_exp); ++kind) {
+    const Reduce op{static_cast<Reduce::Kind>(kind), {}, kind % 2 == 0};
+    b.output(b.node("reduce." + std::to_string(kind), op, {y, list("reduced." + std::to_string(kind), {3, 2})}));
+  }
+  const ValueId shape = b.node("shape", ShapeOf{false, 1, 3}, {y});
+  b.output(b.node("filled", ConstantOfShape{2, DType::i64}, {shape}));
+  const auto whole = [&](const std::string& name, int64_t value) {
+    return b.constant(name, Tensor::of({}, std::vector<int64_t>{value}));
+  };
+  b.output(b.node("range", Arange{}, {whole("from", 1), whole("to", 9), whole("step", 3)}));
+  b.output(b.node("highest", GlobalMaxPool{}, {x}));
+  Graph graph = std::move(b).finish();
+  graph.opset = opset;
+  return graph;
+}
+
 }  // namespace reducenet

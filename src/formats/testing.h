@@ -51,5 +51,7 @@ void expect_equal(const Graph& a, const Graph& b);
 
 /// A graph with every op that has fields or inputs of its own kind.
 Graph graph_of_every_op();
+/// The ops that reduce, move, select, repeat and count elements, for an operator set of at least 18.
+Graph graph_of_index_ops(int64_t opset);
 
 }  // namespace reducenet

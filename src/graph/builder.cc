@@ -77,7 +77,11 @@ ValueId GraphBuilder::node(const std::string& name, Op op, std::vector<ValueId> 
   } catch (const Error& error) {
     throw Error(error.kind(), "node '" + name + "' (" + describe(op) + "): " + error.what());
   }
-  const ValueId out = graph_.add_value({.name = name, .shape = std::move(shape)});
+  std::vector<DType> dtypes;
+  for (const ValueId id : inputs) dtypes.push_back(id ? graph_[id].dtype : DType::f32);
+  const DType made = output_dtype(op, dtypes);
+  const DType dtype = is_float(made) && !std::holds_alternative<Cast>(op) ? DType::f32 : made;
+  const ValueId out = graph_.add_value({.name = name, .dtype = dtype, .shape = std::move(shape)});
   graph_.nodes.push_back({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {out}});
   return out;
 }

@@ -65,53 +65,65 @@ bool is_linear(const Graph& graph, const Node& node) {
   const bool all_constant =
       std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) { return !id || graph.constant(id); });
   if (all_constant && !std::holds_alternative<Opaque>(node.op)) return true;
-  return std::visit(Overloaded{
-                        [&](const Conv2d&) { return constant(1) && absent_or_constant(2); },
-                        [&](const ConvTranspose2d&) { return constant(1) && absent_or_constant(2); },
-                        [&](const BatchNorm&) { return constant(1) && constant(2) && constant(3) && constant(4); },
-                        [&](const Gemm&) { return constant(0) || constant(1); },
-                        [&](const MatMul&) { return constant(0) || constant(1); },
-                        [&](const Binary& o) {
-                          switch (o.kind) {
-                            case Binary::Kind::add:
-                            case Binary::Kind::sub:
-                              return true;
-                            case Binary::Kind::mul:
-                              return constant(0) || constant(1);
-                            case Binary::Kind::div:
-                              return constant(1);
-                            case Binary::Kind::pow:
-                            case Binary::Kind::min:
-                            case Binary::Kind::max:
-                              return false;
-                          }
-                          return false;
-                        },
-                        [](const Unary& o) { return o.kind == Unary::Kind::neg; },
-                        [](const Activation& o) {
-                          return o.kind == Activation::Kind::identity ||
-                                 (o.kind == Activation::Kind::leaky_relu && o.alpha == 1);
-                        },
-                        [&](const PRelu&) {
-                          if (!constant(1)) return false;
-                          const std::vector<double> slope = graph.constant(node.inputs[1])->to_doubles();
-                          return std::all_of(slope.begin(), slope.end(), [](double s) { return s == 1; });
-                        },
-                        [](const Fade& o) { return o.lambda == 0; },
-                        [](const AveragePool&) { return true; },
-                        [](const MaxPool&) { return false; },
-                        [](const GlobalAveragePool&) { return true; },
-                        [](const Flatten&) { return true; },
-                        [](const Reshape&) { return true; },
-                        [](const Transpose&) { return true; },
-                        [](const Pad&) { return true; },
-                        [](const Concat&) { return true; },
-                        [](const Softmax&) { return false; },
-                        [](const Identity&) { return true; },
-                        [](const Dropout& o) { return !o.training; },
-                        [](const Opaque&) { return false; },
-                    },
-                    node.op);
+  return std::visit(
+      Overloaded{
+          [&](const Conv2d&) { return constant(1) && absent_or_constant(2); },
+          [&](const ConvTranspose2d&) { return constant(1) && absent_or_constant(2); },
+          [&](const BatchNorm&) { return constant(1) && constant(2) && constant(3) && constant(4); },
+          [&](const Gemm&) { return constant(0) || constant(1); },
+          [&](const MatMul&) { return constant(0) || constant(1); },
+          [&](const Binary& o) {
+            switch (o.kind) {
+              case Binary::Kind::add:
+              case Binary::Kind::sub:
+                return true;
+              case Binary::Kind::mul:
+                return constant(0) || constant(1);
+              case Binary::Kind::div:
+                return constant(1);
+              case Binary::Kind::pow:
+              case Binary::Kind::min:
+              case Binary::Kind::max:
+              case Binary::Kind::mod:
+              case Binary::Kind::fmod:
+                return false;
+            }
+            return false;
+          },
+          [](const Unary& o) { return o.kind == Unary::Kind::neg; },
+          [](const Activation& o) {
+            return o.kind == Activation::Kind::identity || (o.kind == Activation::Kind::leaky_relu && o.alpha == 1);
+          },
+          [&](const PRelu&) {
+            if (!constant(1)) return false;
+            const std::vector<double> slope = graph.constant(node.inputs[1])->to_doubles();
+            return std::all_of(slope.begin(), slope.end(), [](double s) { return s == 1; });
+          },
+          [](const Fade& o) { return o.lambda == 0; },
+          [](const AveragePool&) { return true; },
+          [](const MaxPool&) { return false; },
+          [](const GlobalAveragePool&) { return true; },
+          [](const Flatten&) { return true; },
+          [](const Reshape&) { return true; },
+          [](const Transpose&) { return true; },
+          [](const Pad&) { return true; },
+          [](const Concat&) { return true; },
+          [](const Softmax&) { return false; },
+          [](const Identity&) { return true; },
+          [](const Dropout& o) { return !o.training; },
+          [&](const Where&) { return constant(0); },
+          [](const Variadic& o) { return o.kind == Variadic::Kind::sum || o.kind == Variadic::Kind::mean; },
+          [](const Reduce& o) { return o.kind == Reduce::Kind::sum || o.kind == Reduce::Kind::mean; },
+          [&](const Gather&) { return constant(1); },
+          [&](const Cast& o) { return is_float(o.to) && is_float(graph[node.inputs[0]].dtype); },
+          [](const OneOf<SplitAxis, Slice, Squeeze, Repeat, SpaceDepth, Resize> auto&) { return true; },
+          // their outputs do not depend on the elements
+          [](const OneOf<ShapeOf, ConstantOfShape, Arange> auto&) { return true; },
+          [](const OneOf<Compare, GlobalMaxPool, Lrn, Normalize, ArgReduce, Hardmax, TopK, Opaque> auto&) {
+            return false;
+          },
+      },
+      node.op);
 }
 
 int64_t count_nonlinear(const Graph& graph) {

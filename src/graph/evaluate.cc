@@ -6,6 +6,8 @@
 #include "fades/fades.h"
 #include "graph/convolve.h"
 #include "graph/reference.h"
+#include "graph/reference_index.h"
+#include "graph/reference_statistics.h"
 #include "reducenet/error.h"
 #include "reducenet/graph.h"
 
@@ -14,32 +16,12 @@ namespace {
 
 using reference::Array;
 
-/// What an op sees: its inputs (nullptr where absent) and the array to fill, already shaped.
-template <class T>
-struct Call {
-  std::vector<const Array<T>*> in;
-  Array<T>& y;
-  int threads;
+constexpr int64_t kMostElements = int64_t{1} << 30;  // of one value
 
-  const Array<T>& x(size_t i = 0) const { return *in[i]; }
-  const Array<T>* optional(size_t i) const { return i < in.size() ? in[i] : nullptr; }
-};
-
-template <class T, class F>
-void map(const Call<T>& call, F f) {
-  for (size_t i = 0; i < call.y.data.size(); ++i) call.y.data[i] = static_cast<T>(f(call.x().data[i]));
-}
-
-template <class T, class F>
-void combine(const Call<T>& call, F f) {
-  const Shape& shape = call.y.shape;
-  reference::for_each_index<2>(
-      shape,
-      {reference::broadcast_strides(call.x(0).shape, shape), reference::broadcast_strides(call.x(1).shape, shape)},
-      [&](int64_t at, const std::array<int64_t, 2>& from) {
-        *call.y.at(at) = static_cast<T>(f(*call.x(0).at(from[0]), *call.x(1).at(from[1])));
-      });
-}
+using reference::Call;
+using reference::combine;
+using reference::map;
+using reference::run;
 
 template <class T>
 void run(const Conv2d& op, const Call<T>& call) {
@@ -112,6 +94,7 @@ void run(const Binary& op, const Call<T>& call) {
     case Binary::Kind::mul:
       return combine(call, [](T a, T b) { return a * b; });
     case Binary::Kind::div:
+      if (!is_float(call.dtype)) return combine(call, [](T a, T b) { return std::trunc(a / b); });
       return combine(call, [](T a, T b) { return a / b; });
     case Binary::Kind::pow:
       return combine(call, [](T a, T b) { return std::pow(a, b); });
@@ -119,6 +102,10 @@ void run(const Binary& op, const Call<T>& call) {
       return combine(call, [](T a, T b) { return std::min(a, b); });
     case Binary::Kind::max:
       return combine(call, [](T a, T b) { return std::max(a, b); });
+    case Binary::Kind::mod:
+      return combine(call, [](T a, T b) { return a - b * std::floor(a / b); });
+    case Binary::Kind::fmod:
+      return combine(call, [](T a, T b) { return std::fmod(a, b); });
   }
 }
 
@@ -151,6 +138,28 @@ void run(const Unary& op, const Call<T>& call) {
       return map(call, [](T v) { return std::sin(v); });
     case Unary::Kind::cos:
       return map(call, [](T v) { return std::cos(v); });
+    case Unary::Kind::tan:
+      return map(call, [](T v) { return std::tan(v); });
+    case Unary::Kind::asin:
+      return map(call, [](T v) { return std::asin(v); });
+    case Unary::Kind::acos:
+      return map(call, [](T v) { return std::acos(v); });
+    case Unary::Kind::atan:
+      return map(call, [](T v) { return std::atan(v); });
+    case Unary::Kind::sinh:
+      return map(call, [](T v) { return std::sinh(v); });
+    case Unary::Kind::cosh:
+      return map(call, [](T v) { return std::cosh(v); });
+    case Unary::Kind::asinh:
+      return map(call, [](T v) { return std::asinh(v); });
+    case Unary::Kind::acosh:
+      return map(call, [](T v) { return std::acosh(v); });
+    case Unary::Kind::atanh:
+      return map(call, [](T v) { return std::atanh(v); });
+    case Unary::Kind::logical_not:
+      return map(call, [](T v) { return static_cast<T>(v == 0); });
+    case Unary::Kind::is_nan:
+      return map(call, [](T v) { return static_cast<T>(std::isnan(v)); });
   }
 }
 
@@ -210,6 +219,7 @@ template <class T>
 void run(const Dropout& op, const Call<T>& call) {
   if (op.training) throw Error(ErrorKind::unsupported, "drops at random: export the model in evaluation mode");
   copy(call);
+  if (call.outputs.size() > 1) std::ranges::fill(call.outputs[1]->data, T{1});  // the mask
 }
 
 template <class T>
@@ -275,6 +285,19 @@ void run(const Opaque&, const Call<T>&) {
   throw Error(ErrorKind::unsupported, "this op is not one that ReduceNet can execute");
 }
 
+/// What an integer type keeps of a number: whole, and modulo 2 to its bits. NaN stays.
+template <class T>
+T whole(T value, DType dtype) {
+  if (std::isnan(value)) return value;
+  if (dtype == DType::boolean) return static_cast<T>(value != 0);
+  const T cut = std::trunc(value);
+  const auto bits = static_cast<int>(8 * size_of(dtype));
+  if (bits == 64) return cut;
+  const bool is_signed = dtype == DType::i8 || dtype == DType::i16 || dtype == DType::i32;
+  const T low = is_signed ? -std::ldexp(T{1}, bits - 1) : 0, range = std::ldexp(T{1}, bits);
+  return cut >= low && cut < low + range ? cut : cut - range * std::floor((cut - low) / range);
+}
+
 template <class T>
 std::shared_ptr<const Array<T>> to_array(const Tensor& tensor) {
   auto array = std::make_shared<Array<T>>();
@@ -321,7 +344,9 @@ class Evaluation {
       } catch (const Error& error) {
         throw Error(error.kind(), "node '" + node.name + "' (" + describe(node.op) + "): " + error.what());
       }
-      if (observe && node.outputs[0]) observe(node.outputs[0], to_tensor(*slot(node.outputs[0])));
+      for (const ValueId id : node.outputs) {
+        if (observe && id && slot(id)) observe(id, to_tensor(*slot(id)));
+      }
       for (const ValueId id : node.inputs) {
         if (id && --reads_[static_cast<size_t>(id.index)] == 0) slot(id).reset();
       }
@@ -374,20 +399,44 @@ class Evaluation {
     if (evaluate_from_f32(node)) return;
     std::vector<const Array<T>*> in;
     std::vector<std::optional<Shape>> shapes;
-    std::vector<const Tensor*> constants;
-    for (const ValueId id : node.inputs) {
+    std::vector<const Tensor*> values;
+    std::vector<Tensor> made_values(node.inputs.size());  // shapes and the like that other nodes computed
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId id = node.inputs[i];
       if (id) load(id);
       in.push_back(id ? slot(id).get() : nullptr);
       shapes.push_back(id ? std::optional(slot(id)->shape) : std::nullopt);
-      constants.push_back(graph_.constant(id));
+      values.push_back(graph_.constant(id));
+      if (!id || values.back() || !reads_value(node.op, i)) continue;
+      made_values[i] = to_tensor(*slot(id));
+      values.back() = &made_values[i];
     }
-    const auto made = output_shapes(node.op, shapes, constants, 1);
-    if (!made[0] && !std::holds_alternative<Opaque>(node.op)) {
-      throw Error(ErrorKind::unsupported, "its output shape depends on data");
+    const auto made = output_shapes(node.op, shapes, values, node.outputs.size());
+    std::vector<std::shared_ptr<Array<T>>> out;
+    std::vector<Array<T>*> to;
+    for (size_t i = 0; i < made.size(); ++i) {
+      const bool open = !made[i] || std::any_of(made[i]->begin(), made[i]->end(), [](int64_t dim) { return dim < 0; });
+      const bool needed = node.outputs[i] && (i == 0 || reads_[static_cast<size_t>(node.outputs[i].index)] > 0);
+      if (open && needed && !std::holds_alternative<Opaque>(node.op)) {
+        throw Error(ErrorKind::unsupported, "the shape of output " + std::to_string(i) + " is not known");
+      }
+      if (!open && element_count(*made[i]) > kMostElements) {
+        throw Error(ErrorKind::unsupported, "its output, " + to_string(*made[i]) + ", is too large to evaluate");
+      }
+      out.push_back(std::make_shared<Array<T>>(open ? Shape{0} : *made[i]));
+      to.push_back(out.back().get());
     }
-    auto y = std::make_shared<Array<T>>(made[0].value_or(Shape{0}));
-    std::visit([&](const auto& op) { run(op, Call<T>{in, *y, threads_}); }, node.op);
-    slot(node.outputs[0]) = std::move(y);
+    if (out.empty()) throw Error(ErrorKind::bad_input, "it makes nothing");
+    const DType dtype = node.outputs[0] ? graph_[node.outputs[0]].dtype : DType::f32;
+    std::visit([&](const auto& op) { run(op, Call<T>{in, *out[0], threads_, dtype, {shapes, values}, to}); }, node.op);
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (!node.outputs[i]) continue;
+      const DType stored = graph_[node.outputs[i]].dtype;
+      if (!is_float(stored) && stored != DType::string) {
+        for (T& value : out[i]->data) value = whole(value, stored);
+      }
+      slot(node.outputs[i]) = std::move(out[i]);
+    }
   }
 
   const Graph& graph_;

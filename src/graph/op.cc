@@ -38,9 +38,18 @@ const ActivationRow& row_of(Kind kind) {
   return kActivations[static_cast<size_t>(kind)];
 }
 
-constexpr std::string_view kBinary[] = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"};
-constexpr std::string_view kUnary[] = {"Neg",   "Abs",  "Exp",   "Log",  "Sqrt", "Reciprocal", "Erf",
-                                       "Floor", "Ceil", "Round", "Sign", "Sin",  "Cos"};
+constexpr std::string_view kBinary[] = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Mod"};
+constexpr std::string_view kCompare[] = {"Equal",          "Less", "LessOrEqual", "Greater",
+                                         "GreaterOrEqual", "And",  "Or",          "Xor"};
+constexpr std::string_view kVariadic[] = {"Sum", "Mean", "Min", "Max"};
+constexpr std::string_view kUnary[] = {"Neg",  "Abs",   "Exp",  "Log",   "Sqrt",  "Reciprocal", "Erf",  "Floor",
+                                       "Ceil", "Round", "Sign", "Sin",   "Cos",   "Tan",        "Asin", "Acos",
+                                       "Atan", "Sinh",  "Cosh", "Asinh", "Acosh", "Atanh",      "Not",  "IsNaN"};
+constexpr std::string_view kNormalize[] = {"LayerNormalization", "InstanceNormalization", "GroupNormalization"};
+constexpr std::string_view kReduce[] = {"ReduceSum",    "ReduceMean",     "ReduceMin", "ReduceMax",
+                                        "ReduceProd",   "ReduceL1",       "ReduceL2",  "ReduceSumSquare",
+                                        "ReduceLogSum", "ReduceLogSumExp"};
+constexpr std::string_view kResizeModes[] = {"nearest", "linear", "cubic"};
 
 std::string number(double value) {
   char text[32];
@@ -65,6 +74,10 @@ std::string list(const std::vector<int64_t>& values) {
   std::string text;
   for (const int64_t value : values) text += (text.empty() ? "" : ",") + std::to_string(value);
   return text;
+}
+
+std::string axes(const std::vector<int64_t>& values) {
+  return values.empty() ? "" : " axes " + list(values);
 }
 
 std::string groups(int64_t count) {
@@ -112,6 +125,29 @@ std::string name_of(const Op& op) {
                         [](const Identity&) -> std::string { return "Identity"; },
                         [](const Dropout&) -> std::string { return "Dropout"; },
                         [](const Opaque& o) { return o.type; },
+                        [](const Compare& o) { return std::string(kCompare[static_cast<size_t>(o.kind)]); },
+                        [](const Where&) -> std::string { return "Where"; },
+                        [](const Variadic& o) { return std::string(kVariadic[static_cast<size_t>(o.kind)]); },
+                        [](const GlobalMaxPool&) -> std::string { return "GlobalMaxPool"; },
+                        [](const Lrn&) -> std::string { return "LRN"; },
+                        [](const Normalize& o) { return std::string(kNormalize[static_cast<size_t>(o.kind)]); },
+                        [](const Reduce& o) { return std::string(kReduce[static_cast<size_t>(o.kind)]); },
+                        [](const ArgReduce& o) -> std::string { return o.smallest ? "ArgMin" : "ArgMax"; },
+                        [](const Hardmax&) -> std::string { return "Hardmax"; },
+                        [](const TopK&) -> std::string { return "TopK"; },
+                        [](const Slice&) -> std::string { return "Slice"; },
+                        [](const SplitAxis&) -> std::string { return "Split"; },
+                        [](const Gather&) -> std::string { return "Gather"; },
+                        [](const Squeeze& o) -> std::string { return o.insert ? "Unsqueeze" : "Squeeze"; },
+                        [](const Repeat& o) -> std::string { return o.kind == Repeat::Kind::tile ? "Tile" : "Expand"; },
+                        [](const SpaceDepth& o) -> std::string {
+                          return o.kind == SpaceDepth::Kind::space_to_depth ? "SpaceToDepth" : "DepthToSpace";
+                        },
+                        [](const Resize&) -> std::string { return "Resize"; },
+                        [](const ShapeOf& o) -> std::string { return o.size ? "Size" : "Shape"; },
+                        [](const ConstantOfShape&) -> std::string { return "ConstantOfShape"; },
+                        [](const Arange&) -> std::string { return "Range"; },
+                        [](const Cast&) -> std::string { return "Cast"; },
                     },
                     op);
 }
@@ -212,12 +248,27 @@ std::string describe(const Op& op) {
           [&](const Reshape& o) { return name + (o.allow_zero ? " allow-zero" : ""); },
           [&](const Dropout& o) { return name + (o.training ? " training" : ""); },
           [&](const Opaque& o) { return o.domain.empty() ? name : o.domain + "." + name; },
-          [&](const MatMul&) { return name; },
-          [&](const Binary&) { return name; },
-          [&](const Unary&) { return name; },
-          [&](const PRelu&) { return name; },
-          [&](const GlobalAveragePool&) { return name; },
-          [&](const Identity&) { return name; },
+          [&](const Lrn& o) { return name + " size " + std::to_string(o.size); },
+          [&](const Normalize& o) { return name + " eps " + number(o.epsilon); },
+          [&](const Reduce& o) { return name + axes(o.axes) + (o.keep_dims ? "" : " drop"); },
+          [&](const ArgReduce& o) {
+            return name + " axis " + std::to_string(o.axis) + (o.keep_dims ? "" : " drop") + (o.last ? " last" : "");
+          },
+          [&](const OneOf<Hardmax, SplitAxis, Gather> auto& o) { return name + " axis " + std::to_string(o.axis); },
+          [&](const TopK& o) { return name + " axis " + std::to_string(o.axis) + (o.smallest ? " smallest" : ""); },
+          [&](const Slice& o) {
+            return o.starts.empty() ? name : name + " " + list(o.starts) + ":" + list(o.ends) + axes(o.axes);
+          },
+          [&](const Squeeze& o) { return name + axes(o.axes); },
+          [&](const SpaceDepth& o) {
+            return name + " " + std::to_string(o.block) +
+                   (o.kind == SpaceDepth::Kind::depth_to_space_crd ? " CRD" : "");
+          },
+          [&](const Resize& o) { return name + " " + std::string(kResizeModes[static_cast<size_t>(o.mode)]); },
+          [&](const ConstantOfShape& o) { return name + " " + number(o.value); },
+          [&](const Cast& o) { return name + " " + std::string(to_string(o.to)); },
+          [&](const OneOf<MatMul, Binary, Unary, PRelu, GlobalAveragePool, Identity, Compare, Where, Variadic,
+                          GlobalMaxPool, Repeat, ShapeOf, Arange> auto&) { return name; },
       },
       op);
 }

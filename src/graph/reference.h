@@ -39,11 +39,11 @@ inline void parallel(int64_t count, int threads, const std::function<void(int64_
 }
 
 /// Output positions whose input position  out·stride − before + tap·dilation  lies in [0, size).
-struct Range {
+struct Covered {
   int64_t first, last;  // half open
   int64_t offset;       // input position of output 0
 };
-inline Range covered(int64_t outputs, int64_t size, int64_t stride, int64_t before, int64_t tap, int64_t dilation) {
+inline Covered covered(int64_t outputs, int64_t size, int64_t stride, int64_t before, int64_t tap, int64_t dilation) {
   const int64_t offset = tap * dilation - before;
   const int64_t first = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
   const int64_t last = offset >= size ? 0 : (size - 1 - offset) / stride + 1;
@@ -62,9 +62,9 @@ void conv(const Conv2d& op, const Array<T>& x, const Array<T>& w, const Array<T>
     for (int64_t c = 0; c < per_group; ++c) {
       const T* in = x.at((n * x.shape[1] + group * per_group + c) * height * width);
       for (int64_t u = 0; u < kh; ++u) {
-        const Range rows = covered(out_h, height, op.stride[0], op.padding.top, u, op.dilation[0]);
+        const Covered rows = covered(out_h, height, op.stride[0], op.padding.top, u, op.dilation[0]);
         for (int64_t v = 0; v < kw; ++v) {
-          const Range columns = covered(out_w, width, op.stride[1], op.padding.left, v, op.dilation[1]);
+          const Covered columns = covered(out_w, width, op.stride[1], op.padding.left, v, op.dilation[1]);
           const T weight = w.data[static_cast<size_t>(((o * per_group + c) * kh + u) * kw + v)];
           for (int64_t i = rows.first; i < rows.last; ++i) {
             const T* from = in + (i * op.stride[0] + rows.offset) * width + columns.offset;

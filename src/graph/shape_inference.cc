@@ -1,13 +1,15 @@
+#include "graph/shape_inference.h"
+
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "graph/index_shapes.h"
 #include "reducenet/error.h"
 #include "reducenet/graph.h"
 
 namespace reducenet {
 namespace {
-
-using MaybeShape = std::optional<Shape>;
 
 [[noreturn]] void mismatch(const std::string& what) {
   throw Error(ErrorKind::bad_input, what);
@@ -76,23 +78,6 @@ Shape pool_shape(const Pool& op, const Shape& x, Size2 dilation) {
           windows(x[3], op.padding.left, op.padding.right, op.kernel[1], op.stride[1], dilation[1], op.ceil_mode)};
 }
 
-Shape broadcast(const Shape& a, const Shape& b) {
-  Shape out(std::max(a.size(), b.size()));
-  for (size_t i = 0; i < out.size(); ++i) {
-    const int64_t da = i < a.size() ? a[a.size() - 1 - i] : 1, db = i < b.size() ? b[b.size() - 1 - i] : 1;
-    int64_t& d = out[out.size() - 1 - i];
-    if (da == 1) {
-      d = db;
-    } else if (db == 1 || da == db) {
-      d = da;
-    } else {
-      require(!known(da) || !known(db), to_string(a) + " and " + to_string(b) + " do not broadcast");
-      d = std::max(da, db);
-    }
-  }
-  return out;
-}
-
 Shape gemm_shape(const Gemm& op, const Shape& a, const Shape& b, const MaybeShape& c) {
   require(a.size() == 2 && b.size() == 2, "expected two matrices, found " + to_string(a) + " and " + to_string(b));
   require_equal(a[op.trans_a ? 0 : 1], b[op.trans_b ? 1 : 0], "the inner dimensions differ");
@@ -119,18 +104,18 @@ int64_t product(Shape::const_iterator first, Shape::const_iterator last) {
   return element_count({first, last});
 }
 
-int64_t normalised_axis(int64_t axis, size_t rank, bool end_allowed = false) {
-  const auto count = static_cast<int64_t>(rank);
-  const int64_t positive = axis < 0 ? axis + count : axis;
-  require(positive >= 0 && positive < count + end_allowed,
-          "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
-  return positive;
-}
-
-MaybeShape reshape_shape(const Reshape& op, const Shape& x, const Tensor* target) {
+MaybeShape reshape_shape(const Reshape& op, const OpInputs& in) {
+  const auto target = in.integers(1);
   if (!target) return std::nullopt;
-  Shape out = target->to_ints();
+  const Shape& x = in.shape();
+  Shape out = *target;
   std::optional<size_t> inferred;
+  if (std::ranges::find(out, kUnknown) != out.end()) {  // only the rank and some dimensions are known
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = out[i] == 0 && !op.allow_zero && i < x.size() ? x[i] : std::max<int64_t>(out[i], -1);
+    }
+    return out;
+  }
   for (size_t i = 0; i < out.size(); ++i) {
     if (out[i] == 0 && !op.allow_zero) {
       require(i < x.size(), "the shape copies a dimension that the input does not have");
@@ -227,23 +212,88 @@ Shape batch_norm_shape(std::span<const MaybeShape> inputs) {
   return x;
 }
 
-size_t fewest_inputs(const Op& op) {
-  return std::visit(Overloaded{
-                        [](const Conv2d&) { return size_t{2}; },
-                        [](const ConvTranspose2d&) { return size_t{2}; },
-                        [](const BatchNorm&) { return size_t{5}; },
-                        [](const Gemm&) { return size_t{2}; },
-                        [](const MatMul&) { return size_t{2}; },
-                        [](const Binary&) { return size_t{2}; },
-                        [](const PRelu&) { return size_t{2}; },
-                        [](const Reshape&) { return size_t{2}; },
-                        [](const Opaque&) { return size_t{0}; },
-                        [](const auto& one) {  // every other op reads one tensor
-                          static_assert(std::is_class_v<std::decay_t<decltype(one)>>);
-                          return size_t{1};
-                        },
-                    },
-                    op);
+/// Inputs that must be there; every one of Concat's and Variadic's.
+size_t fewest_inputs(const Op& op, size_t given) {
+  return std::visit(
+      Overloaded{
+          [](const OneOf<Opaque> auto&) { return size_t{0}; },
+          [&](const OneOf<Concat, Variadic> auto&) { return std::max<size_t>(given, 1); },
+          [](const OneOf<Conv2d, ConvTranspose2d, Gemm, MatMul, Binary, PRelu, Reshape, Compare, Gather, Repeat,
+                         TopK> auto&) { return size_t{2}; },
+          [](const OneOf<Where, Arange> auto&) { return size_t{3}; },
+          [](const Normalize& o) { return size_t{o.kind == Normalize::Kind::layer ? 2u : 3u}; },
+          [](const BatchNorm&) { return size_t{5}; },
+          [](const OneOf<Unary, Activation, Fade, AveragePool, MaxPool, GlobalAveragePool, Flatten, Transpose, Pad,
+                         Softmax, Identity, Dropout, GlobalMaxPool, Lrn, Reduce, ArgReduce, Hardmax, Slice, SplitAxis,
+                         Squeeze, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Cast> auto&) { return size_t{1}; },
+      },
+      op);
+}
+
+Shape one_per_channel(const Shape& x) {
+  require(x.size() >= 2, "expected [N, C, …], found " + to_string(x));
+  Shape shape(x.size(), 1);
+  std::copy_n(x.begin(), 2, shape.begin());
+  return shape;
+}
+
+/// Shape of the first output; `in` has every input that the op needs.
+MaybeShape first_shape(const Op& op, const OpInputs& in) {
+  const auto optional_input = [&](size_t i) { return i < in.shapes.size() ? in.shapes[i] : std::nullopt; };
+  const auto along = [&](int64_t axis) {
+    normalised_axis(axis, in.shape().size());
+    return in.shape();
+  };
+  return std::visit(
+      Overloaded{
+          [&](const Conv2d& o) -> MaybeShape {
+            return conv_shape(o, image(in.shapes[0]), in.shape(1), optional_input(2));
+          },
+          [&](const ConvTranspose2d& o) -> MaybeShape {
+            return conv_transpose_shape(o, image(in.shapes[0]), in.shape(1), optional_input(2));
+          },
+          [&](const BatchNorm&) -> MaybeShape { return batch_norm_shape(in.shapes); },
+          [&](const Gemm& o) -> MaybeShape { return gemm_shape(o, in.shape(0), in.shape(1), optional_input(2)); },
+          [&](const MatMul&) -> MaybeShape { return matmul_shape(in.shape(0), in.shape(1)); },
+          [&](const OneOf<Binary, Compare> auto&) -> MaybeShape { return broadcast(in.shape(0), in.shape(1)); },
+          [&](const OneOf<Where, Variadic> auto&) -> MaybeShape {
+            Shape out = in.shape();
+            for (size_t i = 1; i < in.shapes.size(); ++i) out = broadcast(out, in.shape(i));
+            return out;
+          },
+          [&](const PRelu&) -> MaybeShape {
+            require(broadcast(in.shape(0), in.shape(1)).size() == in.shape().size(),
+                    "the slope has too many dimensions");
+            return in.shape();
+          },
+          [&](const AveragePool& o) -> MaybeShape {
+            return pool_shape(o, image(in.shapes[0]), {1, 1});
+          },
+          [&](const MaxPool& o) -> MaybeShape { return pool_shape(o, image(in.shapes[0]), o.dilation); },
+          [&](const OneOf<GlobalAveragePool, GlobalMaxPool> auto&) -> MaybeShape {
+            return one_per_channel(in.shape());
+          },
+          [&](const Lrn& o) -> MaybeShape {
+            require(o.size > 0, "the size must be positive");
+            one_per_channel(in.shape());
+            return in.shape();
+          },
+          [&](const Flatten& o) -> MaybeShape {
+            const Shape& x = in.shape();
+            const int64_t axis = normalised_axis(o.axis, x.size(), true);
+            return Shape{product(x.begin(), x.begin() + axis), product(x.begin() + axis, x.end())};
+          },
+          [&](const Reshape& o) -> MaybeShape { return reshape_shape(o, in); },
+          [&](const Transpose& o) -> MaybeShape { return permuted(o, in.shape()); },
+          [&](const Pad& o) -> MaybeShape { return pad_shape(o, in.shape()); },
+          [&](const Concat& o) -> MaybeShape { return concat_shape(o, in.shapes); },
+          [&](const OneOf<Softmax, Hardmax> auto& o) -> MaybeShape { return along(o.axis); },
+          [&](const OneOf<Unary, Activation, Fade, Identity, Dropout, Cast> auto&) -> MaybeShape { return in.shape(); },
+          [&](const OneOf<Normalize, Reduce, ArgReduce, TopK, Slice, Gather, Squeeze, Repeat, SpaceDepth, Resize,
+                          ShapeOf, ConstantOfShape, Arange> auto& o) { return shape_of(o, in); },
+          [](const OneOf<SplitAxis, Opaque> auto&) -> MaybeShape { return std::nullopt; },
+      },
+      op);
 }
 
 }  // namespace
@@ -251,89 +301,142 @@ size_t fewest_inputs(const Op& op) {
 std::vector<std::optional<Shape>> output_shapes(const Op& op, std::span<const std::optional<Shape>> inputs,
                                                 std::span<const Tensor* const> constants, size_t outputs) {
   std::vector<std::optional<Shape>> out(outputs);
-  if (std::holds_alternative<Opaque>(op)) return out;
-  const size_t needed = fewest_inputs(op);
+  if (std::holds_alternative<Opaque>(op) || outputs == 0) return out;
+  const size_t needed = fewest_inputs(op, inputs.size());
   require(inputs.size() >= needed, "needs " + std::to_string(needed) + " inputs, has " + std::to_string(inputs.size()));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const bool required = i < needed || std::holds_alternative<Concat>(op);
-    if (required && !inputs[i]) return out;  // unknown so far
+  const OpInputs in{inputs, constants};
+  const bool of_numbers = std::holds_alternative<ConstantOfShape>(op) || std::holds_alternative<Arange>(op);
+  for (size_t i = 0; i < (of_numbers ? 0 : needed); ++i) {
+    if (!inputs[i]) return out;  // unknown so far
   }
-  const auto optional_input = [&](size_t i) { return i < inputs.size() ? inputs[i] : std::nullopt; };
-  const auto same = [&](const auto&) -> MaybeShape { return *inputs[0]; };
-  const MaybeShape first = std::visit(
-      Overloaded{
-          [&](const Conv2d& o) -> MaybeShape { return conv_shape(o, image(inputs[0]), *inputs[1], optional_input(2)); },
-          [&](const ConvTranspose2d& o) -> MaybeShape {
-            return conv_transpose_shape(o, image(inputs[0]), *inputs[1], optional_input(2));
-          },
-          [&](const BatchNorm&) -> MaybeShape { return batch_norm_shape(inputs); },
-          [&](const Gemm& o) -> MaybeShape { return gemm_shape(o, *inputs[0], *inputs[1], optional_input(2)); },
-          [&](const MatMul&) -> MaybeShape { return matmul_shape(*inputs[0], *inputs[1]); },
-          [&](const Binary&) -> MaybeShape { return broadcast(*inputs[0], *inputs[1]); },
-          [&](const PRelu&) -> MaybeShape {
-            require(broadcast(*inputs[0], *inputs[1]).size() == inputs[0]->size(), "the slope has too many dimensions");
-            return *inputs[0];
-          },
-          [&](const AveragePool& o) -> MaybeShape {
-            return pool_shape(o, image(inputs[0]), {1, 1});
-          },
-          [&](const MaxPool& o) -> MaybeShape { return pool_shape(o, image(inputs[0]), o.dilation); },
-          [&](const GlobalAveragePool&) -> MaybeShape {
-            require(inputs[0]->size() >= 2, "expected [N, C, …], found " + to_string(*inputs[0]));
-            Shape shape(inputs[0]->size(), 1);
-            std::copy_n(inputs[0]->begin(), 2, shape.begin());
-            return shape;
-          },
-          [&](const Flatten& o) -> MaybeShape {
-            const Shape& x = *inputs[0];
-            const int64_t axis = normalised_axis(o.axis, x.size(), true);
-            return Shape{product(x.begin(), x.begin() + axis), product(x.begin() + axis, x.end())};
-          },
-          [&](const Reshape& o) -> MaybeShape { return reshape_shape(o, *inputs[0], constants[1]); },
-          [&](const Transpose& o) -> MaybeShape { return permuted(o, *inputs[0]); },
-          [&](const Pad& o) -> MaybeShape { return pad_shape(o, *inputs[0]); },
-          [&](const Concat& o) -> MaybeShape { return concat_shape(o, inputs); },
-          [&](const Softmax& o) -> MaybeShape {
-            normalised_axis(o.axis, inputs[0]->size());
-            return *inputs[0];
-          },
-          [&](const Unary& o) { return same(o); },
-          [&](const Activation& o) { return same(o); },
-          [&](const Fade& o) { return same(o); },
-          [&](const Identity& o) { return same(o); },
-          [&](const Dropout& o) { return same(o); },
-          [&](const Opaque&) -> MaybeShape { return std::nullopt; },
-      },
-      op);
-  if (!out.empty()) out[0] = first;
-  if (std::holds_alternative<Dropout>(op) && out.size() > 1) out[1] = first;  // the mask
+  if (const auto* split = std::get_if<SplitAxis>(&op)) return part_shapes(*split, in, outputs);
+  out[0] = first_shape(op, in);
+  const bool second = std::holds_alternative<Dropout>(op) || std::holds_alternative<TopK>(op);
+  if (second && outputs > 1) out[1] = out[0];  // the mask; the indices
+  const auto* norm = std::get_if<Normalize>(&op);
+  for (size_t i = 1; norm && i < outputs; ++i) {
+    out[i] = *inputs[0];
+    std::fill(out[i]->begin() + normalised_axis(norm->axis, out[i]->size()), out[i]->end(), 1);
+  }
   return out;
 }
 
-void infer_shapes(Graph& graph) {
+DType output_dtype(const Op& op, std::span<const DType> inputs, size_t output) {
+  const DType first = inputs.empty() ? DType::f32 : inputs[0];
+  return std::visit(
+      Overloaded{
+          [](const OneOf<ArgReduce, ShapeOf> auto&) { return DType::i64; },
+          [](const Compare&) { return DType::boolean; },
+          [&](const Unary& o) { return o.kind == Unary::Kind::is_nan ? DType::boolean : first; },
+          [&](const Where&) { return inputs.size() > 1 ? inputs[1] : first; },
+          [](const ConstantOfShape& o) { return o.dtype; },
+          [](const Cast& o) { return o.to; },
+          [&](const TopK&) { return output == 0 ? first : DType::i64; },
+          [&](const Dropout&) { return output == 0 ? first : DType::boolean; },
+          [&](const OneOf<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Activation, PRelu, Fade,
+                          AveragePool, MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax,
+                          Identity, Opaque, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, Hardmax, Slice, SplitAxis,
+                          Gather, Squeeze, Repeat, SpaceDepth, Resize, Arange> auto&) { return first; },
+      },
+      op);
+}
+
+ShapeInference::ShapeInference(Graph& graph) : graph_(graph) {
   for (Value& value : graph.values) {
     if (!value.constant) continue;
     value.shape = value.constant->shape();
     value.dtype = value.constant->dtype();
   }
+}
+
+void ShapeInference::visit(const Node& node) {
+  std::vector<std::optional<Shape>> shapes;
+  std::vector<const Tensor*> values;
+  std::vector<DType> dtypes;
+  for (const ValueId id : node.inputs) {
+    shapes.push_back(id ? graph_[id].shape : std::nullopt);
+    values.push_back(value_of(id));
+    dtypes.push_back(id ? graph_[id].dtype : DType::f32);
+  }
+  std::vector<std::optional<Shape>> made = output_shapes(node.op, shapes, values, node.outputs.size());
+  for (size_t i = 0; i < made.size(); ++i) {
+    const ValueId id = node.outputs[i];
+    if (!id) continue;
+    if (!std::holds_alternative<Opaque>(node.op)) graph_[id].dtype = output_dtype(node.op, dtypes, i);
+    if (made[i]) graph_[id].shape = std::move(made[i]);
+  }
+  if (const auto* shape = std::get_if<ShapeOf>(&node.op)) {
+    add_shape(*shape, node);
+  } else {
+    add_value(node, values);
+  }
+}
+
+const Tensor* ShapeInference::value_of(ValueId id) const {
+  if (const Tensor* constant = graph_.constant(id)) return constant;
+  const auto found = known_.find(id.index);
+  return found == known_.end() ? nullptr : &found->second;
+}
+
+void ShapeInference::add_shape(const ShapeOf& op, const Node& node) {
+  const auto& x = graph_[node.inputs[0]].shape;
+  if (!x || op.size) return;
+  const auto [first, last] = shape_range(op, x->size());
+  std::vector<double> dims;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t dim = (*x)[static_cast<size_t>(i)];
+    dims.push_back(known(dim) ? static_cast<double>(dim) : std::numeric_limits<double>::quiet_NaN());
+  }
+  known_[node.outputs[0].index] = Tensor::from_doubles({last - first}, dims);
+}
+
+/// Arithmetic in which a NaN, a number not known, leads to NaN.
+bool carries_unknown(const Op& op) {
+  const auto* binary = std::get_if<Binary>(&op);
+  return (binary && binary->kind <= Binary::Kind::div) || std::holds_alternative<Gather>(op) ||
+         std::holds_alternative<Concat>(op) || std::holds_alternative<Slice>(op) ||
+         std::holds_alternative<Squeeze>(op) || std::holds_alternative<Cast>(op) ||
+         std::holds_alternative<Identity>(op) || std::holds_alternative<Reshape>(op);
+}
+
+void ShapeInference::add_value(const Node& node, std::span<const Tensor* const> values) {
+  constexpr int64_t kMost = 64;  // elements: more than any shape has
+  if (node.inputs.empty() || node.outputs.size() != 1 || std::holds_alternative<Opaque>(node.op)) return;
+  const auto& shape = graph_[node.outputs[0]].shape;
+  const bool small = shape && std::ranges::all_of(*shape, known) &&
+                     std::ranges::all_of(*shape, [](int64_t dim) { return dim <= kMost; }) &&
+                     element_count(*shape) <= kMost;
+  if (!small) return;
+  Graph part;
+  Node copy = node;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!node.inputs[i]) continue;
+    if (!values[i] || values[i]->size() > kMost) return;
+    const auto numbers = is_float(values[i]->dtype()) ? values[i]->to_doubles() : std::vector<double>();
+    const bool complete = std::ranges::none_of(numbers, [](double v) { return std::isnan(v); });
+    const bool index = i > 0 && (reads_value(node.op, i) || std::holds_alternative<Gather>(node.op));
+    if (!complete && (index || !carries_unknown(node.op))) return;
+    Value value{.name = std::to_string(i), .dtype = graph_[node.inputs[i]].dtype, .shape = values[i]->shape()};
+    value.constant = *values[i];
+    copy.inputs[i] = part.add_value(std::move(value));
+  }
+  copy.outputs = {part.add_value({.name = "y", .dtype = graph_[node.outputs[0]].dtype})};
+  part.outputs = copy.outputs;
+  part.nodes.push_back(std::move(copy));
+  try {
+    known_[node.outputs[0].index] = evaluate(part, {})[0];
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+  }
+}
+
+void infer_shapes(Graph& graph) {
+  ShapeInference inference(graph);
   for (const Node& node : graph.nodes) {
-    std::vector<std::optional<Shape>> shapes;
-    std::vector<const Tensor*> constants;
-    for (const ValueId id : node.inputs) {
-      shapes.push_back(id ? graph[id].shape : std::nullopt);
-      constants.push_back(graph.constant(id));
-    }
-    std::vector<std::optional<Shape>> made;
     try {
-      made = output_shapes(node.op, shapes, constants, node.outputs.size());
+      inference.visit(node);
     } catch (const Error& error) {
       throw Error(error.kind(), "node '" + node.name + "' (" + describe(node.op) + "): " + error.what());
-    }
-    for (size_t i = 0; i < made.size(); ++i) {
-      const ValueId id = node.outputs[i];
-      if (!id || !made[i]) continue;
-      graph[id].shape = std::move(made[i]);
-      if (i == 0 && !node.inputs.empty() && node.inputs[0]) graph[id].dtype = graph[node.inputs[0]].dtype;
     }
   }
 }

@@ -18,6 +18,16 @@ bool changes_nothing(const Site& site) {
     const auto &from = site.graph[node.inputs[0]].shape, &to = site.graph[node.outputs[0]].shape;
     return from && from == to && std::count_if(to->begin(), to->end(), [](int64_t dim) { return dim < 0; }) <= 1;
   };
+  const auto all_kept = [&] {  // for what changes no size only by changing nothing
+    const auto& from = site.graph[node.inputs[0]].shape;
+    return from && std::ranges::none_of(*from, [](int64_t dim) { return dim < 0; }) && shape_kept();
+  };
+  const auto forward = [&](const Slice& op) {
+    const Tensor* given = node.inputs.size() > 4 ? site.graph.constant(node.inputs[4]) : nullptr;
+    const std::vector<int64_t> steps = given ? given->to_ints() : op.steps;
+    const bool known = given || node.inputs.size() <= 4 || !node.inputs[4];
+    return known && std::ranges::all_of(steps, [](int64_t step) { return step > 0; });
+  };
   const auto scale_of_one = [&] {
     const auto map = view(site.graph, site.node);
     return map && map->is_scale() && map->source == node.inputs[0] && all_equal(weight_of(site.graph, *map), 1) &&
@@ -59,7 +69,14 @@ bool changes_nothing(const Site& site) {
           [](const MatMul&) { return false; },
           [](const Unary&) { return false; },
           [](const Softmax&) { return false; },
-          [](const Opaque&) { return false; },
+          [](const Variadic&) { return false; },
+          [&](const Cast& op) { return site.graph[node.inputs[0]].dtype == op.to; },
+          [&](const Squeeze&) { return shape_kept(); },
+          [&](const Slice& op) { return all_kept() && forward(op); },
+          [&](const Repeat&) { return all_kept(); },
+          [](const SpaceDepth& op) { return op.block == 1; },
+          [](const OneOf<Opaque, Compare, Where, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
+                         SplitAxis, Gather, Resize, ShapeOf, ConstantOfShape, Arange> auto&) { return false; },
       },
       node.op);
 }

@@ -8,6 +8,7 @@ namespace reducenet {
 
 /// The rows of each family; rules() joins them in this order.
 std::span<const Rule> identity_rules();
+std::span<const Rule> constant_rules();
 std::span<const Rule> activation_rules();
 std::span<const Rule> batch_norm_rules();
 std::span<const Rule> linear_rules();

@@ -127,11 +127,11 @@ MaybeView read(const Reader& r, const Pad& op) {
   return view;
 }
 
-template <class T, class... Ts>
-concept OneOf = (std::is_same_v<T, Ts> || ...);
-
-MaybeView read(const Reader&, const OneOf<ConvTranspose2d, Activation, PRelu, Fade, MaxPool, GlobalAveragePool, Flatten,
-                                          Reshape, Transpose, Concat, Softmax, Identity, Dropout, Opaque> auto&) {
+MaybeView read(const Reader&,
+               const OneOf<ConvTranspose2d, Activation, PRelu, Fade, MaxPool, GlobalAveragePool, Flatten, Reshape,
+                           Transpose, Concat, Softmax, Identity, Dropout, Opaque, Compare, Where, Variadic,
+                           GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather,
+                           Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&) {
   return {};
 }
 

@@ -72,6 +72,10 @@ at::Tensor combine(Binary::Kind kind, const at::Tensor& a, const at::Tensor& b) 
       return at::minimum(a, b);
     case Binary::Kind::max:
       return at::maximum(a, b);
+    case Binary::Kind::mod:
+      return at::remainder(a, b);
+    case Binary::Kind::fmod:
+      return at::fmod(a, b);
   }
   throw std::logic_error("Binary::Kind");
 }
@@ -104,6 +108,28 @@ at::Tensor map(Unary::Kind kind, const at::Tensor& x) {
       return at::sin(x);
     case Unary::Kind::cos:
       return at::cos(x);
+    case Unary::Kind::tan:
+      return at::tan(x);
+    case Unary::Kind::asin:
+      return at::asin(x);
+    case Unary::Kind::acos:
+      return at::acos(x);
+    case Unary::Kind::atan:
+      return at::atan(x);
+    case Unary::Kind::sinh:
+      return at::sinh(x);
+    case Unary::Kind::cosh:
+      return at::cosh(x);
+    case Unary::Kind::asinh:
+      return at::asinh(x);
+    case Unary::Kind::acosh:
+      return at::acosh(x);
+    case Unary::Kind::atanh:
+      return at::atanh(x);
+    case Unary::Kind::logical_not:
+      return at::logical_not(x);
+    case Unary::Kind::is_nan:
+      return at::isnan(x);
   }
   throw std::logic_error("Unary::Kind");
 }
@@ -206,7 +232,11 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const MaxPool& op) { return max_pool(op, in[0]); },
           [&](const GlobalAveragePool&) { return global_average(in[0]); },
           [&](const Flatten& op) { return flatten(op, in[0]); },
-          [&](const Reshape& op) { return reshape(op, in[0], *graph.constant(node.inputs[1])); },
+          [&](const Reshape& op) {
+            const Tensor* shape = graph.constant(node.inputs[1]);
+            if (!shape) refuse(node, "its shape is not constant");
+            return reshape(op, in[0], *shape);
+          },
           [&](const Transpose& op) { return at::permute(in[0], op.perm); },
           [&](const Pad& op) { return pad(op, in[0]); },
           [&](const Concat& op) { return at::cat(at::TensorList(in.data(), in.size()), op.axis); },
@@ -214,6 +244,9 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Identity&) { return in[0]; },
           [&](const Dropout& op) { return at::dropout(in[0], op.ratio, training); },
           [&](const Opaque&) -> at::Tensor { refuse(node, "its meaning is not known"); },
+          [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
+                          Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
+                          Arange, Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
       },
       node.op);
 }

@@ -86,6 +86,28 @@ std::string expression(const Unary& unary) {
       return "std::sin(v)";
     case Unary::Kind::cos:
       return "std::cos(v)";
+    case Unary::Kind::tan:
+      return "std::tan(v)";
+    case Unary::Kind::asin:
+      return "std::asin(v)";
+    case Unary::Kind::acos:
+      return "std::acos(v)";
+    case Unary::Kind::atan:
+      return "std::atan(v)";
+    case Unary::Kind::sinh:
+      return "std::sinh(v)";
+    case Unary::Kind::cosh:
+      return "std::cosh(v)";
+    case Unary::Kind::asinh:
+      return "std::asinh(v)";
+    case Unary::Kind::acosh:
+      return "std::acosh(v)";
+    case Unary::Kind::atanh:
+      return "std::atanh(v)";
+    case Unary::Kind::logical_not:
+      return "(v == 0 ? 1.0f : 0.0f)";
+    case Unary::Kind::is_nan:
+      return "(v != v ? 1.0f : 0.0f)";
   }
   return "v";
 }
@@ -106,6 +128,10 @@ std::string expression(const Binary& binary) {
       return "(v < w ? v : w)";
     case Binary::Kind::max:
       return "(v > w ? v : w)";
+    case Binary::Kind::mod:
+      return "v - w * std::floor(v / w)";
+    case Binary::Kind::fmod:
+      return "std::fmod(v, w)";
   }
   return "v";
 }

@@ -432,6 +432,12 @@ class Translator {
   void translate(const Identity&, const Step&) { unknown(); }
   void translate(const Dropout&, const Step&) { unknown(); }
   void translate(const Opaque&, const Step&) { unknown(); }
+  void translate(
+      const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK, Slice,
+                  SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
+      const Step&) {
+    unknown();  // the runtime has no kernel for them
+  }
 
   Program program_;
   std::vector<Slot> slots_;  // the program's buffers, then what was added

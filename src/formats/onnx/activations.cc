@@ -332,15 +332,15 @@ void write_fade(const Op& op, NodeWriter& w) {
   }
 }
 
-std::vector<NodeId> recognise_activations(Graph& graph) {
-  std::vector<NodeId> superfluous;
+std::vector<std::pair<NodeId, std::vector<NodeId>>> recognise_activations(Graph& graph) {
+  std::vector<std::pair<NodeId, std::vector<NodeId>>> superfluous;
   Recogniser recogniser(graph);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const NodeId id{static_cast<int32_t>(i)};
     if (const auto match = recogniser.match(id)) {
       graph[id].op = match->activation;
       graph[id].inputs = {match->input};
-      superfluous.insert(superfluous.end(), match->inner.begin(), match->inner.end());
+      superfluous.emplace_back(id, match->inner);
     }
   }
   return superfluous;

@@ -1,6 +1,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -8,6 +9,7 @@
 #include "formats/file.h"
 #include "formats/naming.h"
 #include "formats/onnx/onnx.h"
+#include "formats/onnx/originals.h"
 #include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
@@ -16,13 +18,14 @@
 namespace reducenet {
 namespace {
 
-constexpr int64_t kAlignment = 4096;  // of external data, so that they can be mapped
-constexpr int64_t kSmall = 1024;      // bytes; such constants stay inline
+constexpr int64_t kAlignment = 4096;               // of external data, so that they can be mapped
+constexpr int64_t kSmall = 1024;                   // bytes; such constants stay inline
+constexpr int64_t kLargestConstantNode = 1 << 20;  // bytes; larger constants become initialisers
 
 /// The version of the file format that goes with an operator set
 /// (https://github.com/onnx/onnx/blob/main/docs/Versioning.md).
 int64_t ir_version(int64_t opset) {
-  return opset <= 18 ? 8 : opset <= 20 ? 9 : 10;
+  return opset <= 18 ? 8 : opset <= 20 ? 9 : opset <= 22 ? 10 : opset - 12;
 }
 
 /// What the model was read with and a Graph has no place for; otherwise a model by this library.
@@ -38,14 +41,15 @@ onnx::ModelProto remainder_of(const Graph& graph) {
   return model;
 }
 
-/// `info` as it was, with what is known now.
-void describe(onnx::ValueInfoProto& info, const Value& value) {
+/// `info` as it was, with what is known now; a shape that was not declared stays so unless `shaped`.
+void describe(onnx::ValueInfoProto& info, const Value& value, bool shaped) {
   info.set_name(value.name);
   const bool other = info.has_type() && (!info.type().has_tensor_type() || value.dtype == DType::string);
   if (other || value.dtype == DType::string) return;
+  const bool keep = !shaped && info.has_type() && !info.type().tensor_type().has_shape();
   auto& type = *info.mutable_type()->mutable_tensor_type();
   type.set_elem_type(onnx_type_of(value.dtype));
-  if (!value.shape) return;
+  if (!value.shape || keep) return;
   auto& shape = *type.mutable_shape();
   const auto rank = static_cast<int>(value.shape->size());
   if (shape.dim_size() != rank) shape.clear_dim();
@@ -71,35 +75,23 @@ class Exporter {
 
   onnx::ModelProto run() {
     onnx::GraphProto& out = *model_.mutable_graph();
+    Originals originals(out);
     out.set_name(graph_.name);
-    std::unordered_map<std::string, std::string> docs;
-    google::protobuf::RepeatedPtrField<onnx::TensorProto> defaults;
-    for (auto& tensor : *out.mutable_initializer()) {
-      if (tensor.has_data_type()) {
-        defaults.Add()->Swap(&tensor);
-      } else {
-        docs[tensor.name()] = tensor.doc_string();
-      }
-    }
-    out.mutable_initializer()->Swap(&defaults);
-    describe_values(out);
-    for (const Value& value : graph_.values) {
-      if (!value.constant) continue;
-      onnx::TensorProto& tensor = *out.add_initializer();
-      tensor = describe_tensor(value.name, *value.constant);
-      if (const auto doc = docs.find(value.name); doc != docs.end()) tensor.set_doc_string(doc->second);
-      constants_.emplace_back(out.initializer_size() - 1, *value.constant);
-    }
+    std::vector<onnx::TensorProto> tensors;
+    write_constants(originals, tensors);
+    bool all_original = true;
     for (const Node& node : graph_.nodes) {
-      naming("node '" + node.name + "' (" + describe_op(node) + ")", [&] { write(node, out); });
+      naming("node '" + node.name + "' (" + describe_op(node) + ")",
+             [&] { all_original &= write(node, originals, tensors, out); });
     }
+    if (all_original) {
+      std::ranges::stable_sort(nodes_, {}, [](const auto& entry) { return entry.first; });
+    }
+    for (auto& [place, node] : nodes_) out.add_node()->Swap(&node);
+    add_initializers(originals, tensors, out);
+    describe_values(out);
     import_opset();
-    for (const auto& [key, text] : graph_.metadata) {
-      if (key == kRemainderKey) continue;
-      auto& entry = *model_.add_metadata_props();
-      entry.set_key(key);
-      entry.set_value(text);
-    }
+    write_metadata();
     return std::move(model_);
   }
 
@@ -107,14 +99,86 @@ class Exporter {
   const std::vector<std::pair<int, Tensor>>& constants() const { return constants_; }
 
  private:
+  /// Constants as they were: nodes, or initialisers that still lack their numbers.
+  void write_constants(const Originals& originals, std::vector<onnx::TensorProto>& tensors) {
+    std::unordered_set<std::string> inputs;
+    for (const ValueId id : graph_.inputs) inputs.insert(graph_[id].name);
+    tensors = originals.defaults(inputs);
+    for (const Value& value : graph_.values) {
+      if (!value.constant) continue;
+      const bool small = std::ssize(value.constant->bytes()) <= kLargestConstantNode;
+      if (auto node = small ? originals.constant(value) : std::nullopt) {
+        nodes_.push_back(std::move(*node));
+        continue;
+      }
+      onnx::TensorProto& tensor = tensors.emplace_back(describe_tensor(value.name, *value.constant));
+      const onnx::TensorProto* was = originals.tensor(value.name);
+      if (!was) continue;
+      if (was->has_doc_string()) tensor.set_doc_string(was->doc_string());
+      *tensor.mutable_external_data() = was->external_data();  // the form of its numbers
+    }
+  }
+
+  /// In the model's order; new ones last.
+  void add_initializers(const Originals& originals, std::vector<onnx::TensorProto>& tensors, onnx::GraphProto& out) {
+    std::unordered_map<std::string_view, const Value*> values;
+    for (const Value& value : graph_.values) {
+      if (value.constant) values[value.name] = &value;
+    }
+    std::ranges::stable_sort(tensors, {}, [&](const auto& tensor) { return originals.place_of_tensor(tensor.name()); });
+    for (onnx::TensorProto& tensor : tensors) {
+      onnx::TensorProto& added = *out.add_initializer();
+      added.Swap(&tensor);
+      const auto found = values.find(added.name());
+      if (found != values.end()) constants_.emplace_back(out.initializer_size() - 1, *found->second->constant);
+    }
+  }
+
+  void write_metadata() {
+    std::set<std::string> left;
+    for (const auto& [key, text] : graph_.metadata) {
+      if (key != kRemainderKey) left.insert(key);
+    }
+    google::protobuf::RepeatedPtrField<onnx::StringStringEntryProto> entries;
+    const auto add = [&](const std::string& key) {
+      auto& entry = *entries.Add();
+      entry.set_key(key);
+      entry.set_value(graph_.metadata.at(key));
+    };
+    for (const auto& entry : model_.metadata_props()) {  // the old order first
+      if (left.erase(entry.key())) add(entry.key());
+    }
+    for (const std::string& key : left) add(key);
+    entries.Swap(model_.mutable_metadata_props());
+  }
+
   static std::string describe_op(const Node& node) { return reducenet::describe(node.op); }
 
-  void write(const Node& node, onnx::GraphProto& out) {
-    if (const auto* opaque = std::get_if<Opaque>(&node.op)) return write_opaque(*opaque, node, out);
-    const OnnxOp* row = find_onnx_op(name_of(node.op));
-    if (!row) throw Error(ErrorKind::unsupported, "ONNX has no such operator");
-    NodeWriter writer(graph_, node, out, names_);
-    row->write(node.op, writer);
+  /// Adds the node to nodes_; true when it is as the model had it.
+  bool write(const Node& node, Originals& originals, std::vector<onnx::TensorProto>& tensors, onnx::GraphProto& out) {
+    onnx::GraphProto part;
+    int64_t place = -1;
+    if (const auto* opaque = std::get_if<Opaque>(&node.op)) {
+      write_opaque(*opaque, node, part);
+      out.mutable_sparse_initializer()->MergeFrom(part.sparse_initializer());
+      if (part.node_size() == 1 && part.node(0).output_size() > 0) place = place_of(part.node(0), originals);
+    } else if (auto was = originals.of(graph_, node, names_, nodes_, tensors)) {
+      std::ranges::move(*was, std::back_inserter(nodes_));
+      return true;
+    } else {
+      const OnnxOp* row = find_onnx_op(name_of(node.op));
+      if (!row || !row->write) throw Error(ErrorKind::unsupported, "ONNX has no such operator");
+      NodeWriter writer(graph_, node, part, names_);
+      row->write(node.op, writer);
+    }
+    std::ranges::move(*part.mutable_initializer(), std::back_inserter(tensors));
+    for (auto& made : *part.mutable_node()) nodes_.emplace_back(place, std::move(made));
+    return place >= 0 || part.node_size() == 0;
+  }
+
+  static int64_t place_of(const onnx::NodeProto& node, const Originals& originals) {
+    const auto named = std::ranges::find_if(node.output(), [](const std::string& name) { return !name.empty(); });
+    return named == node.output().end() ? -1 : originals.place_of_node(*named);
   }
 
   void write_opaque(const Opaque& op, const Node& node, onnx::GraphProto& out) {
@@ -150,32 +214,41 @@ class Exporter {
     }
     std::unordered_map<std::string_view, const Value*> values;
     for (const Value& value : graph_.values) values[value.name] = &value;
-    std::unordered_set<std::string_view> inputs;
-    for (const ValueId id : graph_.inputs) inputs.insert(graph_[id].name);
-    if (model_.ir_version() < 4) {
-      for (const Value& value : graph_.values) {
-        if (value.constant) inputs.insert(value.name);
+    std::vector<std::string> inputs;
+    for (const ValueId id : graph_.inputs) inputs.push_back(graph_[id].name);
+    if (model_.ir_version() < 4) {  // there every initialiser is listed as an input too
+      for (const auto& tensor : out.initializer()) {
+        if (std::ranges::find(inputs, tensor.name()) == inputs.end()) inputs.push_back(tensor.name());
+        if (values.contains(tensor.name()) || declared.contains(tensor.name())) continue;
+        auto& type = *declared[tensor.name()].mutable_type()->mutable_tensor_type();
+        declared[tensor.name()].set_name(tensor.name());
+        type.set_elem_type(tensor.data_type());
+        for (const int64_t dim : tensor.dims()) type.mutable_shape()->add_dim()->set_dim_value(dim);
       }
     }
     const auto was = out.input();
     out.clear_input();
-    const auto add = [&](auto* list, const Value& value) {
+    const auto add = [&](auto* list, const std::string& name, bool shaped) {
       auto& info = *list->Add();
-      if (const auto found = declared.find(value.name); found != declared.end()) info = found->second;
-      describe(info, value);
+      if (const auto found = declared.find(name); found != declared.end()) info = found->second;
+      if (const auto found = values.find(name); found != values.end()) describe(info, *found->second, shaped);
     };
+    std::unordered_set<std::string> left(inputs.begin(), inputs.end());
     for (const auto& info : was) {  // the old order first
-      if (inputs.erase(info.name())) add(out.mutable_input(), *values.at(info.name()));
+      if (left.erase(info.name())) add(out.mutable_input(), info.name(), info.type().tensor_type().has_shape());
     }
-    for (const Value& value : graph_.values) {
-      if (inputs.erase(value.name)) add(out.mutable_input(), value);
+    for (const std::string& name : inputs) {
+      if (left.erase(name)) add(out.mutable_input(), name, true);
     }
     out.clear_output();
-    for (const ValueId id : graph_.outputs) add(out.mutable_output(), graph_[id]);
+    for (const ValueId id : graph_.outputs) add(out.mutable_output(), graph_[id].name, false);
+    std::unordered_set<std::string_view> made;
+    for (const auto& node : out.node()) made.insert(node.output().begin(), node.output().end());
+    for (const auto& tensor : out.initializer()) made.insert(tensor.name());
     for (auto& info : infos) {
       const auto found = values.find(info.name());
-      if (found == values.end()) continue;
-      describe(info, *found->second);
+      if (found == values.end() && !made.contains(info.name())) continue;
+      if (found != values.end()) describe(info, *found->second, false);
       out.add_value_info()->Swap(&info);
     }
   }
@@ -197,6 +270,7 @@ class Exporter {
   const Graph& graph_;
   onnx::ModelProto model_;
   std::unordered_set<std::string> names_;
+  Originals::Placed nodes_;
   std::vector<std::pair<int, Tensor>> constants_;
 };
 
@@ -220,7 +294,11 @@ void fill_inline(const Constants& constants, onnx::GraphProto& graph) {
   for (const auto& [index, tensor] : constants) {
     auto& proto = *graph.mutable_initializer(index);
     if (proto.data_location() == onnx::TensorProto::EXTERNAL) continue;
-    proto.set_raw_data(tensor.bytes().data(), tensor.bytes().size());
+    if (proto.external_data_size() > 0) {
+      restore(proto, tensor);
+    } else {
+      proto.set_raw_data(tensor.bytes().data(), tensor.bytes().size());
+    }
   }
 }
 
@@ -237,6 +315,7 @@ void write_external(const Constants& constants, onnx::GraphProto& graph, const s
     file.write(tensor.bytes());
     auto& proto = *graph.mutable_initializer(index);
     proto.set_data_location(onnx::TensorProto::EXTERNAL);
+    proto.clear_external_data();
     const auto add = [&](const char* key, const std::string& value) {
       auto& entry = *proto.add_external_data();
       entry.set_key(key);

@@ -6,9 +6,11 @@
 #include "formats/file.h"
 #include "formats/naming.h"
 #include "formats/onnx/onnx.h"
+#include "formats/onnx/originals.h"
 #include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
+#include "graph/shape_inference.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -28,12 +30,20 @@ std::string label(const onnx::NodeProto& proto, const Node& node) {
   return "node '" + node.name + "' (" + proto.op_type() + ")";
 }
 
+/// The numbers are raw bytes (as those in another file will be), not typed fields.
+bool is_raw(const onnx::TensorProto& tensor) {
+  return tensor.has_raw_data() || tensor.data_location() == onnx::TensorProto::EXTERNAL;
+}
+
 /// A Constant node's value, when a Tensor can hold it.
 std::optional<Tensor> constant_of(onnx::NodeProto& node, TensorReader& tensors) {
   if (node.op_type() != "Constant" || !is_default(node.domain()) || node.attribute_size() != 1) return std::nullopt;
   auto& attribute = *node.mutable_attribute(0);
   if (attribute.name() == "value" && attribute.has_t() && dtype_of(attribute.t().data_type())) {
-    return tensors.read(*attribute.mutable_t());
+    const bool raw = is_raw(attribute.t());
+    const Tensor tensor = tensors.read(*attribute.mutable_t());
+    strip(*attribute.mutable_t(), raw);
+    return tensor;
   }
   const std::vector<int64_t> ints(attribute.ints().begin(), attribute.ints().end());
   const std::vector<float> floats(attribute.floats().begin(), attribute.floats().end());
@@ -92,6 +102,7 @@ class Importer {
     add_outputs();
     add_reads();
     sort_topologically(graph_);
+    shapes_.emplace(graph_);
     for (Node& node : graph_.nodes) read_node(node);
     simplify();
     check(graph_);
@@ -153,14 +164,14 @@ class Importer {
           kept.Add()->Swap(&tensor);
         } else if (!dtype_of(tensor.data_type())) {
           add_source("Initializer", tensor.name(), tensor.SerializeAsString());
+          kept.Add()->set_name(tensor.name());  // its place
         } else {
+          const bool raw = is_raw(tensor);
           Tensor constant = tensors_.read(tensor);
           add_value(
               {.name = tensor.name(), .dtype = constant.dtype(), .shape = constant.shape(), .constant = constant});
-          if (tensor.doc_string().empty()) return;
-          auto& stub = *kept.Add();
-          stub.set_name(tensor.name());
-          stub.set_doc_string(tensor.doc_string());
+          strip(tensor, raw);
+          kept.Add()->Swap(&tensor);
         }
       });
     }
@@ -288,26 +299,20 @@ class Importer {
     node.op = std::move(op);
     for (size_t i = reader.inputs().size(); i < inputs.size(); ++i) read_.push_back(inputs[i]);
     node.inputs = reader.inputs();
-    node.outputs.resize(1);
+    node.outputs.resize(std::min(node.outputs.size(), reader.most_outputs()));
     return "";
   }
 
-  void infer(Node& node) {
-    std::vector<std::optional<Shape>> shapes;
-    std::vector<const Tensor*> constants;
-    for (const ValueId id : node.inputs) {
-      shapes.push_back(id ? graph_[id].shape : std::nullopt);
-      constants.push_back(graph_.constant(id));
+  void infer(const Node& node) {
+    shapes_->visit(node);
+    for (const ValueId id : node.outputs) {
+      if (!id || !graph_[id].shape) continue;
+      Value& made = graph_[id];
+      for (const int64_t dim : *made.shape) {
+        if (dim > kLargestDimension) malformed("its output has an absurd shape, " + to_string(*made.shape));
+      }
+      if (made.dim_names.size() != made.shape->size()) made.dim_names.clear();
     }
-    Value& made = graph_[node.outputs[0]];
-    made.dtype = graph_[node.inputs[0]].dtype;
-    auto shape = output_shapes(node.op, shapes, constants, 1)[0];
-    if (!shape) return;
-    for (const int64_t dim : *shape) {
-      if (dim > kLargestDimension) malformed("its output has an absurd shape, " + to_string(*shape));
-    }
-    if (made.dim_names.size() != shape->size()) made.dim_names.clear();
-    made.shape = std::move(shape);
   }
 
   void make_opaque(Node& node, onnx::NodeProto& proto, std::string why) {
@@ -329,9 +334,12 @@ class Importer {
     for (const Node& node : graph_.nodes) {
       for (const ValueId id : node.inputs) read_.push_back(id);
     }
-    for (const NodeId id : recognise_activations(graph_)) {
-      dead_nodes[static_cast<size_t>(id.index)] = true;
-      for (const ValueId made : graph_[id].outputs) dead_values[static_cast<size_t>(made.index)] = true;
+    for (const auto& [last, inner] : recognise_activations(graph_)) {
+      for (const NodeId id : inner) {
+        dead_nodes[static_cast<size_t>(id.index)] = true;
+        for (const ValueId made : graph_[id].outputs) dead_values[static_cast<size_t>(made.index)] = true;
+        inner_[graph_[last].name].push_back(protos_.at(graph_[id].name));
+      }
     }
     std::vector<Node> nodes;
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -339,9 +347,12 @@ class Importer {
     }
     graph_.nodes = std::move(nodes);
     const Uses uses(graph_);
+    OriginalsWriter originals(proto());
     for (const ValueId id : read_) {
       const auto i = static_cast<size_t>(id.index);
-      if (id && graph_[id].constant && uses.consumers[i].empty() && !uses.is_output[i]) dead_values[i] = true;
+      if (!id || !graph_[id].constant || !uses.consumers[i].empty() || uses.is_output[i]) continue;
+      originals.fold(graph_[id].name, *graph_[id].constant);
+      dead_values[i] = true;
     }
     erase_values(dead_values);
   }
@@ -364,19 +375,30 @@ class Importer {
   }
 
   void keep_remainder() {
-    proto().clear_node();
+    OriginalsWriter originals(proto());
+    for (const Node& node : graph_.nodes) {
+      onnx::NodeProto* const from = protos_.at(node.name);
+      if (!from) continue;
+      if (std::holds_alternative<Opaque>(node.op)) {
+        OriginalsWriter::keep_place(*from);
+      } else {
+        originals.keep(graph_, node, *from, inner_[node.name]);
+      }
+    }
     proto().clear_name();
-    model_.clear_metadata_props();
+    for (auto& entry : *model_.mutable_metadata_props()) entry.clear_value();  // their order
     graph_.metadata[kRemainderKey] = to_base64(model_.SerializeAsString());
   }
 
   onnx::ModelProto& model_;
   TensorReader tensors_;
   Graph graph_;
+  std::optional<ShapeInference> shapes_;
   std::unordered_map<std::string, ValueId> ids_;
-  std::unordered_map<std::string, onnx::NodeProto*> protos_;  // by node name; nullptr for what was no node
-  std::vector<std::string> declared_;                         // values with a value_info
-  std::vector<ValueId> read_;                                 // by any node, before simplify()
+  std::unordered_map<std::string, onnx::NodeProto*> protos_;              // by node name; nullptr for what was no node
+  std::vector<std::string> declared_;                                     // values with a value_info
+  std::vector<ValueId> read_;                                             // by any node, before simplify()
+  std::unordered_map<std::string, std::vector<onnx::NodeProto*>> inner_;  // nodes that became part of another, by name
 };
 
 }  // namespace

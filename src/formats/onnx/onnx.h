@@ -9,11 +9,11 @@
 
 namespace reducenet {
 
-/// Reads an ONNX model of operator set 7 to 21 (https://github.com/onnx/onnx/blob/main/docs/IR.md). Nodes that the
+/// Reads an ONNX model of operator set 7 to 24 (https://github.com/onnx/onnx/blob/main/docs/IR.md). Nodes that the
 /// table does not understand, and all nodes of other operator sets, become Opaque and say why. What a Graph has no
-/// place for (producer, functions, value_info, other operator sets, defaults of inputs…) travels in
-/// metadata["onnx.model"], a ModelProto in base64. Throws Error(bad_input) naming file and node when the model is
-/// malformed.
+/// place for (producer, functions, value_info, other operator sets, defaults of inputs, how each node was written…)
+/// travels in metadata["onnx.model"], a ModelProto in base64; what nobody changed is written back field for field.
+/// Throws Error(bad_input) naming file and node when the model is malformed.
 Graph load_onnx(const std::filesystem::path& path);
 /// The same from memory; external data lie beside `path`.
 Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& path);

@@ -83,6 +83,43 @@ TEST(Onnx, RoundTripsEveryOpInEveryOperatorSet) {
   }
 }
 
+TEST(Onnx, RoundTripsOpsOnIndicesInEveryOperatorSet) {
+  for (int64_t opset = 18; opset <= kNewestOpset; ++opset) {
+    SCOPED_TRACE(opset);
+    const Graph graph = graph_of_index_ops(opset), once = round_trip(graph);
+    ASSERT_EQ(once.nodes.size(), graph.nodes.size());
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      EXPECT_EQ(describe(once.nodes[i].op), describe(graph.nodes[i].op));
+      EXPECT_EQ(once[once.nodes[i].outputs[0]].dtype, graph[graph.nodes[i].outputs[0]].dtype) << graph.nodes[i].name;
+    }
+    EXPECT_LT(difference(graph, once), 1e-6);
+    expect_equal(round_trip(once), once);
+  }
+}
+
+TEST(Onnx, FollowsTheIntegersThatShapesAreComputedWith) {
+  // x.view(x.size(0), -1), as PyTorch writes it with a dynamic batch
+  const Graph graph =
+      read(model_of("input " + info("x", {"batch", "3", "2", "2"}) + "output " + info("y", {"n", "12"}) + R"(
+    node { output: 'zero' op_type: 'Constant' attribute { name: 'value' type: TENSOR t { data_type: 7 int64_data: 0 } } }
+    node { output: 'axes' op_type: 'Constant'
+           attribute { name: 'value' type: TENSOR t { dims: 1 data_type: 7 int64_data: 0 } } }
+    node { output: 'rest' op_type: 'Constant'
+           attribute { name: 'value' type: TENSOR t { dims: 1 data_type: 7 int64_data: -1 } } }
+    node { input: 'x' output: 'shape' op_type: 'Shape' }
+    node { input: ['shape', 'zero'] output: 'size' op_type: 'Gather' attribute { name: 'axis' type: INT i: 0 } }
+    node { input: ['size', 'axes'] output: 'n' op_type: 'Unsqueeze' }
+    node { input: ['n', 'rest'] output: 'target' op_type: 'Concat' attribute { name: 'axis' type: INT i: 0 } }
+    node { input: ['x', 'target'] output: 'y' op_type: 'Reshape' })"));
+  EXPECT_EQ(graph[graph.find_value("y")].shape, (Shape{-1, -1}));
+  EXPECT_EQ(graph[graph.find_value("target")].dtype, DType::i64);
+  Graph fixed = graph;
+  set_batch(fixed, 5);
+  EXPECT_EQ(fixed[fixed.find_value("y")].shape, (Shape{5, 12}));
+  const Tensor input = Tensor::filled({2, 3, 2, 2}, 1);
+  EXPECT_EQ(evaluate(graph, std::span(&input, 1))[0].shape(), (Shape{2, 12}));
+}
+
 TEST(Onnx, WritesActivationsThatAnOperatorSetLacksAsSequences) {
   using Kind = Activation::Kind;
   for (int64_t opset = 9; opset <= kNewestOpset; ++opset) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "formats/onnx/table.h"
+#include "formats/onnx/tensor.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -67,6 +68,13 @@ std::optional<std::vector<int64_t>> NodeReader::integers(const char* name) {
   std::vector<int64_t> values(found->ints().begin(), found->ints().end());
   for (const int64_t value : values) checked(name, value);
   return values;
+}
+
+std::optional<Tensor> NodeReader::tensor(const char* name) {
+  const AttributeProto* found = attribute(name, AttributeProto::TENSOR);
+  if (!found) return std::nullopt;
+  onnx::TensorProto copy = found->t();
+  return TensorReader({}).read(copy);
 }
 
 Size2 NodeReader::pair(const char* name, int64_t otherwise) {
@@ -154,10 +162,17 @@ void NodeReader::keep(size_t count) {
   inputs_.resize(std::min(inputs_.size(), count));
 }
 
+void NodeReader::arrange(const std::vector<int>& order) {
+  std::vector<ValueId> arranged;
+  for (const int i : order)
+    arranged.push_back(i >= 0 && has(static_cast<size_t>(i)) ? inputs_[static_cast<size_t>(i)] : ValueId{});
+  inputs_ = std::move(arranged);
+}
+
 bool NodeReader::has_more_outputs() const {
   const auto& outputs = proto_.output();
-  return std::any_of(outputs.begin() + std::min(1, outputs.size()), outputs.end(),
-                     [](const std::string& name) { return !name.empty(); });
+  const auto most = static_cast<int>(std::min(most_outputs_, static_cast<size_t>(outputs.size())));
+  return std::any_of(outputs.begin() + most, outputs.end(), [](const std::string& name) { return !name.empty(); });
 }
 
 void NodeReader::refuse(const std::string& why) {
@@ -166,7 +181,7 @@ void NodeReader::refuse(const std::string& why) {
 
 std::string NodeReader::refusal() const {
   if (!why_.empty()) return why_;
-  if (has_more_outputs()) return "more than one output is used";
+  if (has_more_outputs()) return "more outputs are used than are understood";
   for (const AttributeProto& attribute : proto_.attribute()) {
     if (!asked_.contains(attribute.name())) return "attribute " + attribute.name() + " is not understood";
   }

@@ -53,13 +53,13 @@ void write(const ConvTranspose2d& op, NodeWriter& w) {
 
 // ONNX: running ← momentum·running + (1−momentum)·batch.
 Op read_batch_norm(NodeReader& r) {
-  constexpr const char* kTraining =
-      "it uses the statistics of the batch (training mode): export the model with model.eval()";
+  const std::string training =
+      "it uses the statistics of the batch (training mode): " + std::string(kExportForInference);
   BatchNorm op;
   op.epsilon = r.real("epsilon", 1e-5f);
   op.momentum = 1 - r.real("momentum", 0.9f);
   if (r.opset() < 9 && r.integer("spatial", 1) == 0) r.refuse("statistics for each position (spatial = 0)");
-  if (r.opset() < 14 ? r.has_more_outputs() : r.integer("training_mode", 0) != 0) r.refuse(kTraining);
+  if (r.opset() < 14 ? r.has_more_outputs() : r.integer("training_mode", 0) != 0) r.refuse(training);
   return op;
 }
 
@@ -87,9 +87,27 @@ void write(const Gemm& op, NodeWriter& w) {
 template <class O>
 Op read_kind(NodeReader& r) {
   O op;
-  if (std::is_same_v<O, Binary> && !r.has(1)) r.refuse("one input");
+  op.kind = {};
   while (name_of(Op(op)) != r.type()) op.kind = static_cast<O::Kind>(static_cast<int>(op.kind) + 1);
   return op;
+}
+
+/// Two inputs make a Binary, other numbers a Variadic.
+Op read_extremum(NodeReader& r) {
+  return r.inputs().size() == 2 ? read_kind<Binary>(r) : read_kind<Variadic>(r);
+}
+
+Op read_mod(NodeReader& r) {
+  const bool fmod = r.integer("fmod", 0) != 0;
+  if (!fmod && is_float(r.dtype(0))) r.refuse("the sign of a remainder of floats is not defined");
+  return Binary{fmod ? Binary::Kind::fmod : Binary::Kind::mod};
+}
+
+void write_binary(const Op& op, NodeWriter& w) {
+  auto& node = w.emit(name_of(op));
+  if (const auto* binary = std::get_if<Binary>(&op); binary && binary->kind == Binary::Kind::fmod) {
+    set(node, "fmod", int64_t{1});
+  }
 }
 
 Op read_average_pool(NodeReader& r) {
@@ -145,7 +163,6 @@ void write(const Flatten& op, NodeWriter& w) {
 }
 
 Op read_reshape(NodeReader& r) {
-  if (!r.constant(1)) r.refuse("the shape is not constant");
   return Reshape{r.integer("allowzero", 0) != 0};
 }
 
@@ -234,11 +251,22 @@ Op read_softmax(NodeReader& r) {
   return Softmax{axis, r.type() == "LogSoftmax"};
 }
 
-void write(const Softmax& op, NodeWriter& w) {
+Op read_hardmax(NodeReader& r) {
+  return Hardmax{std::get<Softmax>(read_softmax(r)).axis};
+}
+
+template <class O>
+void write_along_axis(const O& op, NodeWriter& w) {
   if (w.opset() < 13 && !is_last_axis(op.axis, w.shape(0))) w.refuse("an inner axis needs operator set 13");
   const bool from_end = w.opset() < 13 && op.axis < 0;
   const int64_t rank = from_end ? static_cast<int64_t>(w.shape(0)->size()) : 0;
-  set(w.emit(op.log ? "LogSoftmax" : "Softmax"), "axis", op.axis + rank);
+  set(w.emit(name_of(op)), "axis", op.axis + rank);
+}
+void write(const Softmax& op, NodeWriter& w) {
+  write_along_axis(op, w);
+}
+void write(const Hardmax& op, NodeWriter& w) {
+  write_along_axis(op, w);
 }
 
 Op read_dropout(NodeReader& r) {
@@ -251,6 +279,7 @@ Op read_dropout(NodeReader& r) {
     r.integer("seed", 0);
   }
   r.keep(1);
+  r.allow_outputs(2);
   return op;
 }
 
@@ -286,15 +315,27 @@ constexpr OnnxOp kTable[] = {
     {"BatchNormalization", 7, 5, 5, true, read_batch_norm, write_as<BatchNorm>},
     {"Gemm", 7, 2, 3, true, read_gemm, write_as<Gemm>},
     {"MatMul", 1, 2, 2, true, read_plain<MatMul>, write_plain},
-    {"Add", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Sub", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Mul", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Div", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Pow", 7, 2, 2, true, read_kind<Binary>, write_plain},
-    {"Min", 8, 1, 2, true, read_kind<Binary>, write_plain},
-    {"Max", 8, 1, 2, true, read_kind<Binary>, write_plain},
-    {"Neg", 6, 1, 1, true, read_kind<Unary>, write_plain},
-    {"Abs", 6, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Add", 7, 2, 2, false, read_kind<Binary>, write_plain},
+    {"Sub", 7, 2, 2, false, read_kind<Binary>, write_plain},
+    {"Mul", 7, 2, 2, false, read_kind<Binary>, write_plain},
+    {"Div", 7, 2, 2, false, read_kind<Binary>, write_plain},
+    {"Pow", 7, 2, 2, false, read_kind<Binary>, write_plain},
+    {"Mod", 10, 2, 2, false, read_mod, write_binary},
+    {"Min", 8, 1, kAny, false, read_extremum, write_plain},
+    {"Max", 8, 1, kAny, false, read_extremum, write_plain},
+    {"Sum", 8, 1, kAny, true, read_kind<Variadic>, write_plain},
+    {"Mean", 8, 1, kAny, true, read_kind<Variadic>, write_plain},
+    {"Equal", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"Less", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"LessOrEqual", 12, 2, 2, false, read_kind<Compare>, write_plain},
+    {"Greater", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"GreaterOrEqual", 12, 2, 2, false, read_kind<Compare>, write_plain},
+    {"And", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"Or", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"Xor", 7, 2, 2, false, read_kind<Compare>, write_plain},
+    {"Where", 9, 3, 3, false, read_plain<Where>, write_plain},
+    {"Neg", 6, 1, 1, false, read_kind<Unary>, write_plain},
+    {"Abs", 6, 1, 1, false, read_kind<Unary>, write_plain},
     {"Exp", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Log", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Sqrt", 6, 1, 1, true, read_kind<Unary>, write_plain},
@@ -303,9 +344,20 @@ constexpr OnnxOp kTable[] = {
     {"Floor", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Ceil", 6, 1, 1, true, read_kind<Unary>, write_plain},
     {"Round", 11, 1, 1, true, read_kind<Unary>, write_plain},
-    {"Sign", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Sign", 9, 1, 1, false, read_kind<Unary>, write_plain},
     {"Sin", 7, 1, 1, true, read_kind<Unary>, write_plain},
     {"Cos", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Tan", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Asin", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Acos", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Atan", 7, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Sinh", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Cosh", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Asinh", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Acosh", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Atanh", 9, 1, 1, true, read_kind<Unary>, write_plain},
+    {"Not", 1, 1, 1, false, read_kind<Unary>, write_plain},
+    {"IsNaN", 9, 1, 1, true, read_kind<Unary>, write_plain},
     {"Relu", 6, 1, 1, true, read_activation, write_activation},
     {"LeakyRelu", 6, 1, 1, true, read_activation, write_activation},
     {"Elu", 6, 1, 1, true, read_activation, write_activation},
@@ -315,7 +367,7 @@ constexpr OnnxOp kTable[] = {
     {"Softplus", 1, 1, 1, true, read_activation, write_activation},
     {"Softsign", 1, 1, 1, true, read_activation, write_activation},
     {"HardSigmoid", 6, 1, 1, true, read_activation, write_activation},
-    {"Clip", 6, 1, 3, true, read_activation, write_activation},
+    {"Clip", 6, 1, 3, false, read_activation, write_activation},
     {"HardSwish", 14, 1, 1, true, read_activation, write_activation},
     {"Mish", 18, 1, 1, true, read_activation, write_activation},
     {"Gelu", 20, 1, 1, true, read_activation, write_activation},
@@ -334,6 +386,41 @@ constexpr OnnxOp kTable[] = {
     {"Concat", 4, 1, kAny, false, read_concat, write_as<Concat>},
     {"Softmax", 1, 1, 1, true, read_softmax, write_as<Softmax>},
     {"LogSoftmax", 1, 1, 1, true, read_softmax, write_as<Softmax>},
+    {"Hardmax", 1, 1, 1, true, read_hardmax, write_as<Hardmax>},
+    {"GlobalMaxPool", 1, 1, 1, true, read_plain<GlobalMaxPool>, write_plain},
+    {"LRN", 1, 1, 1, true, read_lrn, write_as<Lrn>},
+    {"LayerNormalization", 17, 2, 3, true, read_normalize, write_as<Normalize>},
+    {"InstanceNormalization", 6, 3, 3, true, read_normalize, write_as<Normalize>},
+    {"GroupNormalization", 18, 3, 3, true, read_normalize, write_as<Normalize>},
+    {"ReduceSum", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceMean", 1, 1, 2, true, read_reduce, write_as<Reduce>},
+    {"ReduceMin", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceMax", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceProd", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceL1", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceL2", 1, 1, 2, true, read_reduce, write_as<Reduce>},
+    {"ReduceSumSquare", 1, 1, 2, false, read_reduce, write_as<Reduce>},
+    {"ReduceLogSum", 1, 1, 2, true, read_reduce, write_as<Reduce>},
+    {"ReduceLogSumExp", 1, 1, 2, true, read_reduce, write_as<Reduce>},
+    {"ArgMax", 1, 1, 1, false, read_arg_reduce, write_as<ArgReduce>},
+    {"ArgMin", 1, 1, 1, false, read_arg_reduce, write_as<ArgReduce>},
+    {"TopK", 10, 2, 2, false, read_top_k, write_as<TopK>},
+    {"Slice", 1, 1, 5, false, read_slice, write_as<Slice>},
+    {"Split", 2, 1, 2, false, read_split, write_as<SplitAxis>},
+    {"Gather", 1, 2, 2, false, read_gather, write_as<Gather>},
+    {"Squeeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},
+    {"Unsqueeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},
+    {"Expand", 8, 2, 2, false, read_repeat, write_plain},
+    {"Tile", 6, 2, 2, false, read_repeat, write_plain},
+    {"DepthToSpace", 1, 1, 1, false, read_space_depth, write_as<SpaceDepth>},
+    {"SpaceToDepth", 1, 1, 1, false, read_space_depth, write_as<SpaceDepth>},
+    {"Upsample", 9, 2, 2, true, read_resize, nullptr},
+    {"Resize", 10, 1, 4, true, read_resize, write_as<Resize>},
+    {"Shape", 1, 1, 1, false, read_shape, write_as<ShapeOf>},
+    {"Size", 1, 1, 1, false, read_shape, write_as<ShapeOf>},
+    {"ConstantOfShape", 9, 1, 1, false, read_constant_of_shape, write_as<ConstantOfShape>},
+    {"Range", 11, 3, 3, false, read_plain<Arange>, write_plain},
+    {"Cast", 6, 1, 1, false, read_cast, write_as<Cast>},
     {"Identity", 1, 1, 1, false, read_plain<Identity>, write_plain},
     {"Dropout", 7, 1, 3, true, read_dropout, write_as<Dropout>},
 };

@@ -15,7 +15,7 @@
 namespace reducenet {
 
 /// The newest version of ONNX's default operator set whose operators this table understands.
-inline constexpr int64_t kNewestOpset = 21;
+inline constexpr int64_t kNewestOpset = 24;
 
 /// What a row's `read` sees of a node. Reading goes on after refuse(), with defaults; the node then stays Opaque and
 /// keeps the first reason. Throws Error(bad_input) for what no version of ONNX allows.
@@ -31,6 +31,7 @@ class NodeReader {
   double real(const char* name, double otherwise);
   std::string text(const char* name, const std::string& otherwise);
   std::optional<std::vector<int64_t>> integers(const char* name);
+  std::optional<Tensor> tensor(const char* name);
   /// (height, width), both `otherwise` when absent.
   Size2 pair(const char* name, int64_t otherwise);
   /// Attribute kernel_shape, or the weight's own.
@@ -48,9 +49,14 @@ class NodeReader {
   double fold_scalar(size_t i, double otherwise);
   /// The op reads only the first `count` inputs.
   void keep(size_t count);
+  /// The op reads its inputs in this order; −1 stands for none.
+  void arrange(const std::vector<int>& order);
+  /// The op makes up to `count` outputs.
+  void allow_outputs(size_t count) { most_outputs_ = count; }
+  size_t most_outputs() const { return most_outputs_; }
   /// Those that the op reads, after reading it.
   const std::vector<ValueId>& inputs() const { return inputs_; }
-  /// Another output than the first is used.
+  /// Another output is used than those allowed (at first one).
   bool has_more_outputs() const;
 
   void refuse(const std::string& why);
@@ -65,6 +71,7 @@ class NodeReader {
   const Graph& graph_;
   std::vector<ValueId> inputs_;
   std::set<std::string> asked_;
+  size_t most_outputs_ = 1;
   std::string why_;
 };
 
@@ -103,6 +110,7 @@ void set(onnx::NodeProto& node, const char* name, int64_t value);
 void set(onnx::NodeProto& node, const char* name, double value);
 void set(onnx::NodeProto& node, const char* name, const std::string& value);
 void set(onnx::NodeProto& node, const char* name, const std::vector<int64_t>& value);
+void set(onnx::NodeProto& node, const char* name, const Tensor& value);
 void set(onnx::NodeProto& node, const char* name, const Size2& value);
 void set(onnx::NodeProto& node, const char* name, const Padding& value);
 
@@ -119,12 +127,43 @@ struct OnnxOp {
 /// The one table; nullptr when there is no such row.
 const OnnxOp* find_onnx_op(std::string_view type);
 
-// Rows of their own file: activations.cc.
+// Rows of index_ops.cc.
+Op read_reduce(NodeReader& r);
+void write(const Reduce& op, NodeWriter& w);
+Op read_arg_reduce(NodeReader& r);
+void write(const ArgReduce& op, NodeWriter& w);
+Op read_top_k(NodeReader& r);
+void write(const TopK& op, NodeWriter& w);
+Op read_slice(NodeReader& r);
+void write(const Slice& op, NodeWriter& w);
+Op read_split(NodeReader& r);
+void write(const SplitAxis& op, NodeWriter& w);
+Op read_gather(NodeReader& r);
+void write(const Gather& op, NodeWriter& w);
+Op read_squeeze(NodeReader& r);
+void write(const Squeeze& op, NodeWriter& w);
+Op read_space_depth(NodeReader& r);
+void write(const SpaceDepth& op, NodeWriter& w);
+Op read_resize(NodeReader& r);
+void write(const Resize& op, NodeWriter& w);
+Op read_shape(NodeReader& r);
+void write(const ShapeOf& op, NodeWriter& w);
+Op read_constant_of_shape(NodeReader& r);
+void write(const ConstantOfShape& op, NodeWriter& w);
+Op read_cast(NodeReader& r);
+void write(const Cast& op, NodeWriter& w);
+Op read_normalize(NodeReader& r);
+void write(const Normalize& op, NodeWriter& w);
+Op read_lrn(NodeReader& r);
+void write(const Lrn& op, NodeWriter& w);
+Op read_repeat(NodeReader& r);
+
+// Rows of activations.cc.
 Op read_activation(NodeReader& r);
 void write_activation(const Op& op, NodeWriter& w);
 void write_fade(const Op& op, NodeWriter& w);
 /// Turns the last node of each sequence that write_activation makes for an activation that an operator set lacks,
-/// x·sigmoid(x)…, into that activation. Returns the nodes that nothing reads any longer.
-std::vector<NodeId> recognise_activations(Graph& graph);
+/// x·sigmoid(x)…, into that activation. Returns each such node with those that nothing reads any longer.
+std::vector<std::pair<NodeId, std::vector<NodeId>>> recognise_activations(Graph& graph);
 
 }  // namespace reducenet

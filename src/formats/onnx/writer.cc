@@ -83,6 +83,13 @@ void set(onnx::NodeProto& node, const char* name, const std::vector<int64_t>& va
   add_attribute(node, name, AttributeProto::INTS).mutable_ints()->Assign(value.begin(), value.end());
 }
 
+void set(onnx::NodeProto& node, const char* name, const Tensor& value) {
+  onnx::TensorProto& tensor = *add_attribute(node, name, AttributeProto::TENSOR).mutable_t();
+  tensor = describe_tensor("", value);
+  tensor.clear_name();
+  tensor.set_raw_data(value.bytes().data(), value.bytes().size());
+}
+
 void set(onnx::NodeProto& node, const char* name, const Size2& value) {
   set(node, name, std::vector<int64_t>{value[0], value[1]});
 }

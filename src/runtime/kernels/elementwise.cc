@@ -43,6 +43,28 @@ float unary(Unary::Kind kind, float x) {
       return std::sin(x);
     case Kind::cos:
       return std::cos(x);
+    case Kind::tan:
+      return std::tan(x);
+    case Kind::asin:
+      return std::asin(x);
+    case Kind::acos:
+      return std::acos(x);
+    case Kind::atan:
+      return std::atan(x);
+    case Kind::sinh:
+      return std::sinh(x);
+    case Kind::cosh:
+      return std::cosh(x);
+    case Kind::asinh:
+      return std::asinh(x);
+    case Kind::acosh:
+      return std::acosh(x);
+    case Kind::atanh:
+      return std::atanh(x);
+    case Kind::logical_not:
+      return static_cast<float>(x == 0);
+    case Kind::is_nan:
+      return static_cast<float>(std::isnan(x));
   }
   return x;
 }
@@ -64,6 +86,10 @@ float binary(Binary::Kind kind, float a, float b) {
       return std::min(a, b);
     case Kind::max:
       return std::max(a, b);
+    case Kind::mod:
+      return a - b * std::floor(a / b);
+    case Kind::fmod:
+      return std::fmod(a, b);
   }
   return a;
 }

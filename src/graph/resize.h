@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "graph/index_shapes.h"
+
+// Resize along one axis, as weights of input elements (the ONNX documentation of Resize).
+
+namespace reducenet {
+
+struct Tap {
+  int64_t index;
+  double weight;
+};
+
+/// Output size over input size, as the scales or the sizes say.
+double resize_scale(const OpInputs& in, size_t axis, int64_t output);
+
+/// What output element i is made of, of an input of `input` elements.
+std::vector<Tap> resize_taps(const Resize& op, int64_t i, int64_t input, double scale);
+
+}  // namespace reducenet
