@@ -49,6 +49,7 @@ Result collapse_model(const Options& options) {
     throw Error(ErrorKind::unsupported, "collapse: costs are counted in MACs only: --cost macs --engine reducenet");
   }
   const Graph before = load(options.model);
+  require_inference(before);
   const Collapsed collapsed =
       collapse(before, {.target = options.target, .stop_after = options.stop_after, .cost = {}});
   VerifyOptions verify_options{

@@ -1,6 +1,8 @@
 // fixtures DIR: writes the small models that run.sh works on.
 
+#include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,67 @@ Graph finished(const std::string& arch, uint64_t seed) {
   return graph;
 }
 
+// Protobuf's wire format, by hand: these models no library writes. Field numbers: onnx.proto.
+
+std::string varint(uint64_t value) {
+  std::string bytes;
+  for (; value > 127; value >>= 7) bytes += static_cast<char>(value | 128);
+  return bytes + static_cast<char>(value);
+}
+std::string number(int field, uint64_t value) {
+  return varint(static_cast<uint64_t>(field) << 3) + varint(value);
+}
+std::string text(int field, const std::string& value) {
+  return varint(static_cast<uint64_t>(field) << 3 | 2) + varint(value.size()) + value;
+}
+
+std::string node(const std::string& type, const std::vector<std::string>& inputs, const std::string& output,
+                 const std::string& attributes = "") {
+  std::string bytes;
+  for (const std::string& input : inputs) bytes += text(1, input);
+  return text(1, bytes + text(2, output) + text(3, "the node") + text(4, type) + attributes);
+}
+std::string value_info(int field, const std::string& name, const std::vector<uint64_t>& dims) {
+  std::string shape;
+  for (const uint64_t dim : dims) shape += text(1, number(1, dim));
+  return text(field, text(1, name) + text(2, text(1, number(1, 1) + text(2, shape))));
+}
+std::string tensor(const std::vector<uint64_t>& dims, const std::string& rest) {
+  std::string bytes;
+  for (const uint64_t dim : dims) bytes += number(1, dim);
+  return text(5, bytes + number(2, 1) + text(8, "w") + rest);
+}
+
+void write_model(const std::filesystem::path& path, const std::string& graph, uint64_t edge = 2) {
+  std::ofstream(path, std::ios::binary) << number(1, 8) +
+                                               text(7, graph + text(2, "g") + value_info(11, "x", {1, 2, edge, edge}) +
+                                                           value_info(12, "y", {1, 2, edge, edge})) +
+                                               text(8, number(2, 17));
+}
+
+void write_bad_models(const std::filesystem::path& folder) {
+  const std::string data(8, '\0'), add_w = node("Add", {"x", "w"}, "y");
+  const auto external = [&](const std::string& location) {
+    return tensor({2}, text(13, text(1, "location") + text(2, location)) + number(14, 1));
+  };
+  write_model(folder / "cyclic.onnx", node("Add", {"x", "z"}, "y") + node("Relu", {"y"}, "z"));
+  write_model(folder / "dangling.onnx", node("Add", {"x", "nowhere"}, "y"));
+  write_model(folder / "sizes.onnx", tensor({3}, text(9, data)) + add_w);
+  write_model(folder / "negative.onnx", tensor({~uint64_t{0}}, text(9, data)) + add_w);
+  write_model(folder / "absurd.onnx", node("Relu", {"x"}, "y"), uint64_t{1} << 41);
+  write_model(folder / "huge.onnx", node("Relu", {"x"}, "y"), 200'000);
+  write_model(folder / "outside.onnx", external("../secret") + add_w);
+  write_model(folder / "absolute.onnx", external("/etc/passwd") + add_w);
+  write_model(folder / "short.onnx", external("cyclic.onnx") + add_w);
+  const std::string training = text(5, text(1, "training_mode") + number(3, 1) + number(20, 2));
+  std::string parameters;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    parameters += text(5, number(1, 2) + number(2, 1) + text(8, name) + text(9, data));
+  }
+  write_model(folder / "training.onnx",
+              parameters + node("BatchNormalization", {"x", "a", "b", "c", "d"}, "y", training));
+}
+
 }  // namespace
 
 int main(int, char** argv) {
@@ -31,5 +94,6 @@ int main(int, char** argv) {
   save(finished("reduce", 0), folder / "reduce.onnx");
   save(finished("reduce", 1), folder / "other-weights.onnx");
   save(finished("article", 0), folder / "article.safetensors");
+  write_bad_models(folder);
   save(build("plain", {.modules = 1, .widths = {4}, .height = 8, .width = 8}), folder / "other-input.safetensors");
 }

@@ -57,6 +57,23 @@ refuses 2 '--out is required' collapse reduce.onnx
 refuses 3 'truncated\.safetensors' collapse truncated.safetensors -o never.onnx
 absent never.onnx
 
+# models that are not well formed: the file and the place, exit 3, nothing written
+while read -r name pattern; do
+  refuses 3 "$name\.onnx.*$pattern" collapse $name.onnx -o never.onnx
+  absent never.onnx
+done <<'BAD'
+cyclic cycle
+dangling 'the.node'.*nowhere
+sizes 'w'.*8.bytes
+negative 'w'.*negative
+absurd 'x'.*absurd
+outside 'w'.*\.\./secret.*leaves
+absolute 'w'.*relative
+BAD
+refuses 5 'x.*is too large' collapse huge.onnx -o never.onnx
+refuses 5 "'the node' .BatchNormalization.*model\.eval" collapse training.onnx -o never.onnx
+absent never.onnx
+
 # verify
 prints '^verified' verify reduce.onnx small.onnx
 json '.verified and .samples == 8' verify reduce.safetensors small.onnx
