@@ -87,7 +87,43 @@ def train_speed():
                  "command"], body)
 
 
+COLLAPSE_FORMS = ["training", "onnxsim", "onnxoptimizer", "own", "ours"]
+
+
+def collapse_results():
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / "collapse").glob("*.json"))]
+
+
+def collapse(key, scale, digits):
+    """One row a network, one column a form."""
+    def table():
+        body = []
+        for r in collapse_results():
+            cells = [r["forms"].get(form, {}).get(key) for form in COLLAPSE_FORMS]
+            row = [r["model"], *("–" if c is None else f"{c / scale:.{digits}f}" for c in cells)]
+            if key == "median_ms":
+                best = min(c for c in cells[:-1] if c is not None)
+                row.append("–" if cells[-1] is None else f"{cells[-1] / best:.2f}")
+            body.append(row)
+        header = ["network", "training form", "onnxsim", "onnxoptimizer", "its library's own", "ours"]
+        return rows(header + (["ours / best other"] if key == "median_ms" else []), body)
+    return table
+
+
+def collapse_errors():
+    body = [[r["model"], *(f"{r['forms'][form]['difference']:.1e}" if form in r["forms"] else "–"
+                           for form in COLLAPSE_FORMS[1:]),
+             f"{r['max_rel_error']:.1e}" if "max_rel_error" in r else "not verified", f"{r['collapse_s']:.1f}"]
+            for r in collapse_results()]
+    return rows(["network", "onnxsim", "onnxoptimizer", "its library's own", "ours", "ours, by the certificate",
+                 "collapse, s"], body)
+
+
 TABLES = {
+    "collapse-nodes": collapse("nodes", 1, 0),
+    "collapse-macs": collapse("macs", 1e6, 1),
+    "collapse-latency": collapse("median_ms", 1, 2),
+    "collapse-errors": collapse_errors,
     "train-speed": train_speed,
     "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
                           "softmax-phases", "softmax-pixels"]),

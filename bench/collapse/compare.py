@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """What a collapse is worth on real architectures: nodes, MACs and ONNX Runtime latency of the training form, of what
-onnxsim makes of it, of the library's own re-parameterisation, and of ours.
+onnxsim and onnxoptimizer make of it, of the library's own re-parameterisation, and of ours; and the largest difference
+of each from the training form's logits.
 
     bench/collapse/export_models.py FOLDER
-    bench/collapse/compare.py FOLDER [--rounds 15] [--threads 1] [--json docs/results/collapse.json] [NAME …]
+    bench/collapse/compare.py FOLDER [--prepare | --measure] [--rounds 15] [--threads 1] [--json DIR] [NAME …]
 
-Latencies are medians over rounds that run all forms in turn. Needs onnx, onnxsim and onnxruntime.
+--prepare makes the forms, --measure times those that are there; without either, both. Latencies are medians over rounds
+that run all forms in turn, in ONNX Runtime with its own optimisations on. --json writes DIR/NAME.json. Needs onnx,
+onnxsim, onnxoptimizer and onnxruntime.
 """
 import argparse
 import json
@@ -16,16 +19,51 @@ import time
 
 import numpy
 import onnx
+import onnxoptimizer
 import onnxruntime
 import onnxsim
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / "build/reducenet"
+FORMS = {"training": "", "onnxsim": ".onnxsim", "onnxoptimizer": ".onnxoptimizer", "own": ".reparameterised",
+         "ours": ".ours"}
 
 
 def tool_json(*arguments):
     done = subprocess.run([str(TOOL), *map(str, arguments), "--json"], stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def form_of(path, name):
+    return path.with_name(f"{path.stem}{FORMS[name]}.onnx")
+
+
+def simplified(path):
+    model, good = onnxsim.simplify(onnx.load(path))
+    return model if good else None
+
+
+def optimised(path):
+    return onnxoptimizer.optimize(onnx.load(path), onnxoptimizer.get_fuse_and_elimination_passes())
+
+
+def prepare(path):
+    for name, make in {"onnxsim": simplified, "onnxoptimizer": optimised}.items():
+        target = form_of(path, name)
+        if target.exists():
+            continue
+        try:
+            model = make(path)
+        except Exception as error:  # a tool that fails on a model has no row
+            print(f"  {name}: {error}")
+            continue
+        if model:
+            onnx.save(model, target)
+    form_of(path, "ours").unlink(missing_ok=True)
+    start = time.perf_counter()
+    collapsed = tool_json("collapse", path, "-o", form_of(path, "ours"))
+    seconds = time.perf_counter() - start
+    path.with_name(path.stem + ".collapse.json").write_text(json.dumps({"seconds": seconds, "report": collapsed}))
 
 
 def session(path, threads):
@@ -43,67 +81,67 @@ def timed(run, repeats):
     return 1e3 * (time.perf_counter() - start) / repeats
 
 
-def simplified(path):
-    target = path.with_name(path.stem + ".onnxsim.onnx")
-    if not target.exists():
-        model, good = onnxsim.simplify(onnx.load(path))
-        if not good:
-            return None
-        onnx.save(model, target)
-    return target
-
-
-def compare(path, rounds, threads):
-    ours = path.with_name(path.stem + ".ours.onnx")
-    start = time.perf_counter()
-    collapsed = tool_json("collapse", path, "-o", ours)
-    seconds = time.perf_counter() - start
-    forms = {"training form": path, "onnxsim": simplified(path),
-             "own": path.with_name(path.stem + ".reparameterised.onnx"), "ours": ours if collapsed else None}
-    forms = {name: form for name, form in forms.items() if form and form.exists()}
+def measure(path, rounds, threads):
+    forms = {name: form_of(path, name) for name in FORMS if form_of(path, name).exists()}
     sessions = {name: session(form, threads) for name, form in forms.items()}
-    shape = sessions["training form"].get_inputs()[0].shape
+    shape = sessions["training"].get_inputs()[0].shape
     image = numpy.random.default_rng(0).standard_normal(shape).astype(numpy.float32)
     runs = {name: (lambda s: lambda: s.run(None, {s.get_inputs()[0].name: image})[0])(s) for name, s in sessions.items()}
-    expected = runs["training form"]()
+    expected = runs["training"]()
     latencies = {name: [] for name in runs}
     repeats = {name: max(1, round(40 / timed(run, 3))) for name, run in runs.items()}  # about 40 ms a round
     for _ in range(rounds):
         for name, run in runs.items():
             latencies[name].append(timed(run, repeats[name]))
-    result = {"model": path.stem, "collapse_s": seconds, "forms": {}}
+    made = json.loads(path.with_name(path.stem + ".collapse.json").read_text())
+    result = {"model": path.stem, "collapse_s": made["seconds"], "forms": {}}
+    if made["report"]:
+        result |= {key: made["report"][key] for key in ("verified", "max_abs_error", "max_rel_error")}
     for name, form in forms.items():
         facts = tool_json("inspect", form) or {}
-        made = runs[name]()
         result["forms"][name] = {
-            "nodes": len(onnx.load(form, load_external_data=False).graph.node),
+            "nodes": sum(node.op_type != "Constant" for node in onnx.load(form, load_external_data=False).graph.node),
             "macs": facts.get("macs"), "median_ms": statistics.median(latencies[name]),
-            "max_rel_error": float(numpy.abs(made - expected).max() / numpy.abs(expected).max()),
+            "difference": float(numpy.abs(runs[name]() - expected).max() / numpy.abs(expected).max()),
         }
     return result
+
+
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--measure", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     names = options.names or sorted(p.stem for p in options.folder.glob("*.onnx") if "." not in p.stem)
-    results = []
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for name in names:
-        result = compare(options.folder / f"{name}.onnx", options.rounds, options.threads)
-        results.append(result)
+        path = options.folder / f"{name}.onnx"
+        if options.prepare or not options.measure:
+            prepare(path)
+        if options.prepare and not options.measure:
+            continue
+        result = measure(path, options.rounds, options.threads)
         print(name, f"(collapse {result['collapse_s']:.1f} s)", flush=True)
         for form, facts in result["forms"].items():
             macs = f"{facts['macs'] / 1e6:8.1f} M MACs" if facts["macs"] else ""
             print(f"  {form:14} {facts['nodes']:4} nodes {macs}  {facts['median_ms']:7.2f} ms  "
-                  f"error {facts['max_rel_error']:.1e}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"onnxruntime": onnxruntime.__version__, "threads": options.threads,
-                                            "rounds": options.rounds, "models": results}, indent=1) + "\n")
+                  f"difference {facts['difference']:.1e}", flush=True)
+        if options.json:
+            options.json.mkdir(parents=True, exist_ok=True)
+            record = {"commit": commit.stdout.strip(), "machine": machine(), "onnxruntime": onnxruntime.__version__,
+                      "onnxsim": onnxsim.__version__, "onnxoptimizer": onnxoptimizer.__version__,
+                      "threads": options.threads, "rounds": options.rounds, **result}
+            (options.json / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
