@@ -115,7 +115,7 @@ Graph graph_of_index_ops(int64_t opset) {
   y = b.node("unsqueeze", Squeeze{true}, {y, list("new", {1})});
   y = b.node("squeeze", Squeeze{}, {y, list("old", {1})});
   y = b.node("tile", Repeat{Repeat::Kind::tile}, {y, list("repeats", {1, 1, 2, 2})});
-  y = b.node("expand", Repeat{}, {y, list("shape", {2, 4, 8, 10})});
+  y = b.node("expand", Repeat{}, {y, list("target", {2, 4, 8, 10})});
   y = b.node("deep", SpaceDepth{SpaceDepth::Kind::space_to_depth, 2}, {y});
   y = b.node("wide", SpaceDepth{SpaceDepth::Kind::depth_to_space_crd, 2}, {y});
   y = b.node("resize", Resize{Resize::Mode::linear, Resize::Coordinates::align_corners},

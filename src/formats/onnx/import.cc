@@ -304,10 +304,16 @@ class Importer {
   }
 
   void infer(const Node& node) {
+    std::vector<std::optional<Shape>> declared;
+    for (const ValueId id : node.outputs) declared.push_back(id ? graph_[id].shape : std::nullopt);
     shapes_->visit(node);
-    for (const ValueId id : node.outputs) {
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      const ValueId id = node.outputs[k];
       if (!id || !graph_[id].shape) continue;
       Value& made = graph_[id];
+      for (size_t i = 0; declared[k] && declared[k]->size() == made.shape->size() && i < made.shape->size(); ++i) {
+        if ((*made.shape)[i] < 0) (*made.shape)[i] = (*declared[k])[i];  // what the model says and inference cannot
+      }
       for (const int64_t dim : *made.shape) {
         if (dim > kLargestDimension) malformed("its output has an absurd shape, " + to_string(*made.shape));
       }

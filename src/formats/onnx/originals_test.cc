@@ -90,7 +90,8 @@ TEST(OnnxOriginals, OnlyWhatChangedIsWrittenAnew) {
 TEST(OnnxOriginals, AChangedActivationIsNotWrittenAsItsOldSequence) {
   Graph graph = read(model_of(kNodes, kHeader));
   graph[graph.find_node("silu")].op = Activation{Activation::Kind::relu};
-  for (const auto& node : written(graph).graph().node()) EXPECT_NE(node.op_type(), "Sigmoid");
+  const onnx::ModelProto model = written(graph);
+  for (const auto& node : model.graph().node()) EXPECT_NE(node.op_type(), "Sigmoid");
 }
 
 TEST(OnnxOriginals, ANameThatWasGivenAwayIsNotUsedTwice) {
