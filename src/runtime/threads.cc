@@ -1,5 +1,7 @@
 #include "runtime/threads.h"
 
+#include <chrono>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -7,8 +9,10 @@
 namespace reducenet {
 namespace {
 
-constexpr int kSpins =
-    2000;  // some 20 microseconds to 60: longer than between two steps, shorter than a scheduler's tick
+/// How long to look before sleeping: longer than any step that one thread does alone, so that within a run nobody
+/// sleeps and nobody has to be woken.
+constexpr std::chrono::microseconds kPatience{200};
+constexpr int kLooks = 64;  // between two looks at the clock
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -21,11 +25,14 @@ void pause() noexcept {
 /// Until the value is no longer `old`.
 template <class T>
 T await_change(const std::atomic<T>& value, T old) noexcept {
-  for (int i = 0; i < kSpins; ++i) {
-    const T now = value.load(std::memory_order_acquire);
-    if (now != old) return now;
-    pause();
-  }
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < kLooks; ++i) {
+      const T now = value.load(std::memory_order_acquire);
+      if (now != old) return now;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() - start < kPatience);
   value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);
 }

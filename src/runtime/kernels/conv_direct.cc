@@ -38,8 +38,9 @@ struct Taps {
   int64_t channel_stride, row_stride, tap_stride, pixel_stride;
 };
 
-/// One tile: Blocks × Pixels vectors of outputs. `Stride` is taps.pixel_stride when known when compiled, 0 otherwise.
-template <size_t Blocks, size_t Pixels, int64_t Stride>
+/// One tile: Blocks × Pixels vectors of outputs. `Stride` is taps.pixel_stride when known when compiled, 0 otherwise;
+/// `Plain`: taps.block is 1, so that a row of channels is a channel.
+template <size_t Blocks, size_t Pixels, int64_t Stride, bool Plain>
 HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w, int64_t w_block,
                        const float* HWY_RESTRICT bias, const float* residual, float low, float high,
                        float* HWY_RESTRICT y, int64_t y_block) {
@@ -52,8 +53,8 @@ HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const floa
     unroll<Pixels>([&](auto p) HWY_ATTR { sum[v][p] = b; });
   });
   for (int64_t row = 0; row < taps.channel_rows; ++row) {
-    const int64_t channels = std::min(taps.block, taps.channels - row * taps.block);
-    const float* row_w = w + row * taps.block * taps.kernel_h * taps.kernel_w * kBlock;
+    const int64_t block = Plain ? 1 : taps.block, channels = Plain ? 1 : std::min(block, taps.channels - row * block);
+    const float* row_w = w + row * block * taps.kernel_h * taps.kernel_w * kBlock;
     for (int64_t u = taps.first_u; u < taps.last_u; ++u) {
       const float* at = x + row * taps.channel_stride + u * taps.row_stride;
       const float* weights = row_w + u * taps.kernel_w * channels * kBlock;
@@ -85,18 +86,22 @@ HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const floa
 using Tile = void (*)(const Taps&, const float*, const float*, int64_t, const float*, const float*, float, float,
                       float*, int64_t);
 
-template <size_t Blocks, int64_t Stride>
+template <size_t Blocks, int64_t Stride, bool Plain>
 constexpr std::array<Tile, kRuns.size()> tiles() {
   return []<size_t... i>(std::index_sequence<i...>) {
-    return std::array<Tile, kRuns.size()>{&tile<Blocks, static_cast<size_t>(kRuns[i]), Stride>...};
+    return std::array<Tile, kRuns.size()>{&tile<Blocks, static_cast<size_t>(kRuns[i]), Stride, Plain>...};
   }
   (std::make_index_sequence<kRuns.size()>());
 }
 
 template <size_t Blocks>
-const std::array<Tile, kRuns.size()>& tiles_for(int64_t pixel_stride) {
-  static constexpr auto unit = tiles<Blocks, kBlock>(), two = tiles<Blocks, 2 * kBlock>(), any = tiles<Blocks, 0>();
-  return pixel_stride == kBlock ? unit : pixel_stride == 2 * kBlock ? two : any;
+const std::array<Tile, kRuns.size()>& tiles_for(const Taps& taps) {
+  static constexpr auto unit = tiles<Blocks, kBlock, false>(), two = tiles<Blocks, 2 * kBlock, false>();
+  static constexpr auto plain_unit = tiles<Blocks, 1, true>(), plain_two = tiles<Blocks, 2, true>();
+  static constexpr auto any = tiles<Blocks, 0, false>();
+  if (taps.pixel_stride == taps.block) return taps.block == 1 ? plain_unit : unit;
+  if (taps.pixel_stride == 2 * taps.block) return taps.block == 1 ? plain_two : two;
+  return any;
 }
 
 /// Index in kRuns of the run that covers `width` pixels with the least work; the last tile may overlap the one before.
@@ -192,7 +197,7 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
 
   const size_t run = best_run(width);
   const int64_t pixels = kRuns[run];
-  const Tile two = tiles_for<kOutBlocks>(taps.pixel_stride)[run], one = tiles_for<1>(taps.pixel_stride)[run];
+  const Tile two = tiles_for<kOutBlocks>(taps)[run], one = tiles_for<1>(taps)[run];
   const bool whole = step.table[0] != 0;
   const int64_t sets = op.groups * pairs;  // of weights
   const Call::Range items = call.share(y[0] * y[2] * sets);

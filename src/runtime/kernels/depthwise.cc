@@ -3,6 +3,7 @@
 // One block of channels at a time. Runs of pixels where no tap is clipped sideways share the load of each weight and,
 // where the kernel's width and stride are known when compiled, each x meets all its taps once loaded.
 #include <algorithm>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/depthwise.cc"
@@ -24,21 +25,26 @@ HWY_NOINLINE void depthwise_run(const Window& t, const float* HWY_RESTRICT x, co
                                 float* HWY_RESTRICT y) {
   const Lanes d;
   for (size_t lane = 0; lane < kBlock; lane += kLanes) {
-    Vector sum[Pixels];
-    unroll<Pixels>([&](auto p) HWY_ATTR { sum[p] = hn::LoadU(d, bias + lane); });
+    Vector sum[2][Pixels];  // of even and of odd rows: a single pixel would wait for its own last sum
+    unroll<Pixels>([&](auto p) HWY_ATTR {
+      sum[0][p] = hn::LoadU(d, bias + lane);
+      sum[1][p] = hn::Zero(d);
+    });
     for (int64_t u = t.first_u; u < t.last_u; ++u) {
       for (int64_t v = t.first_v; v < t.last_v; ++v) {
         const auto weight = hn::LoadU(d, w + (u * t.kernel_w + v) * kBlock + lane);
         const float* at = x + u * t.row_stride + v * t.tap_stride + static_cast<int64_t>(lane);
         unroll<Pixels>([&](auto p) HWY_ATTR {
-          sum[p] = hn::MulAdd(weight, hn::LoadU(d, at + static_cast<int64_t>(p) * t.pixel_stride), sum[p]);
+          sum[0][p] = hn::MulAdd(weight, hn::LoadU(d, at + static_cast<int64_t>(p) * t.pixel_stride), sum[0][p]);
         });
       }
+      unroll<Pixels>([&](auto p) HWY_ATTR { std::swap(sum[0][p], sum[1][p]); });
     }
     unroll<Pixels>([&](auto p) HWY_ATTR {
       const size_t at = p * kBlock + lane;
-      if (residual) sum[p] = hn::Add(sum[p], hn::LoadU(d, residual + at));
-      hn::StoreU(hn::Min(hn::Max(sum[p], hn::Set(d, epilogue.low)), hn::Set(d, epilogue.high)), d, y + at);
+      auto value = hn::Add(sum[0][p], sum[1][p]);
+      if (residual) value = hn::Add(value, hn::LoadU(d, residual + at));
+      hn::StoreU(hn::Min(hn::Max(value, hn::Set(d, epilogue.low)), hn::Set(d, epilogue.high)), d, y + at);
     });
   }
 }
@@ -104,9 +110,15 @@ void depthwise(const Call& call) {
   t.tap_stride = op.dilation[1] * kBlock;
   t.pixel_stride = op.stride[1] * kBlock;
   const Runs runs = runs_for(kw, op);
-  const Call::Range rows = call.share(y[0] * blocks * y[2]);
-  for (int64_t row = rows.first; row < rows.last; ++row) {
-    const int64_t i = row % y[2], plane = row / y[2], block = plane % blocks;
+  // A thread takes the same rows of every channel where that shares out evenly, so that what it reads and writes stays
+  // with it in the layers around; otherwise its share of the channels.
+  constexpr int64_t kFewRows = 12;
+  const bool by_rows = y[0] == 1 && (y[2] % call.parts == 0 || y[2] >= kFewRows * call.parts);
+  const Call::Range band = by_rows ? call.share(y[2]) : Call::Range{0, y[2]};
+  const Call::Range planes = by_rows ? Call::Range{0, blocks} : call.share(y[0] * blocks);
+  const int64_t height = band.last - band.first;
+  for (int64_t item = planes.first * height; item < planes.last * height; ++item) {
+    const int64_t plane = item / height, i = band.first + item % height, block = plane % blocks, row = plane * y[2] + i;
     const int64_t top = i * op.stride[0] - op.padding.top;
     t.first_u = std::min(kh, ceil_div(std::max<int64_t>(-top, 0), op.dilation[0]));
     t.last_u = std::clamp(ceil_div(std::max<int64_t>(x[2] - top, 0), op.dilation[0]), t.first_u, kh);
@@ -115,21 +127,22 @@ void depthwise(const Call& call) {
     const float* bias = step.packed_bias.data() + block * kBlock;
     float* to = call.out() + row * width * kBlock;
     const float* residual = call.residual() ? call.residual() + row * width * kBlock : nullptr;
-    for (int64_t j = 0; j < width;) {
+    const auto at = [&](Run run, int64_t j) {
       const int64_t left = j * op.stride[1] - op.padding.left;
-      const int64_t reach = left + (kw - 1) * op.dilation[1];  // last column of the first pixel
-      const auto whole = [&](int64_t many) {
-        return left >= 0 && reach + (many - 1) * op.stride[1] < x[3] && j + many <= width;
-      };
       t.first_v = std::min(kw, ceil_div(std::max<int64_t>(-left, 0), op.dilation[1]));
       t.last_v = std::clamp(ceil_div(std::max<int64_t>(x[3] - left, 0), op.dilation[1]), t.first_v, kw);
-      const int64_t many = whole(kLong) ? kLong : whole(kShort) ? kShort : 1;
-      (many == kLong    ? runs.of_many
-       : many == kShort ? runs.of_few
-                        : depthwise_run<1>)(t, image + left * kBlock, weight, bias,
-                                            residual ? residual + j * kBlock : nullptr, step.epilogue, to + j * kBlock);
-      j += many;
-    }
+      run(t, image + left * kBlock, weight, bias, residual ? residual + j * kBlock : nullptr, step.epilogue,
+          to + j * kBlock);
+    };
+    // Pixels [first, last) have all their taps; a run that would pass the last one begins earlier instead.
+    const int64_t first = std::min(width, ceil_div(op.padding.left, op.stride[1]));
+    const int64_t reach = x[3] + op.padding.left - (kw - 1) * op.dilation[1];  // first column past all windows' starts
+    const int64_t last = std::clamp(ceil_div(std::max<int64_t>(reach, 0), op.stride[1]), first, width);
+    const int64_t many = last - first >= kLong ? kLong : last - first >= kShort ? kShort : 1;
+    const Run run = many == kLong ? runs.of_many : many == kShort ? runs.of_few : depthwise_run<1>;
+    for (int64_t j = 0; j < first; ++j) at(depthwise_run<1>, j);
+    for (int64_t j = first; j < last; j += many) at(run, std::min(j, last - many));
+    for (int64_t j = last; j < width; ++j) at(depthwise_run<1>, j);
     finish_curve(step.epilogue, to, static_cast<size_t>(width * kBlock));
   }
 }

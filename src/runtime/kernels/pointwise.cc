@@ -14,8 +14,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace reducenet::HWY_NAMESPACE {
 
-/// Input channels in a stretch, and runs taken at a time.
-inline constexpr int64_t kStretch = 192, kRunsAtOnce = 32;
+/// Input channels in a stretch, runs taken at a time, and how many a thread must have to have pixels of its own.
+inline constexpr int64_t kStretch = 192, kRunsAtOnce = 32, kFewRuns = 4;
 
 /// One run, one stretch: `first` begins with the bias, `last` ends with residual and clamp.
 template <size_t Blocks, size_t Pixels>
@@ -61,7 +61,11 @@ void pointwise(const Call& call) {
   const int64_t in_blocks = ceil_div(channels, kBlock), out_blocks = ceil_div(call.y()[1], kBlock);
   const int64_t pairs = ceil_div(out_blocks, kOutBlocks), w_block = channels * kBlock;
   const int64_t runs_each = ceil_div(plane, static_cast<int64_t>(kMostPixels)), runs = images * runs_each;
-  const int64_t chunks = even_blocks(runs, kRunsAtOnce, pairs, call.parts);
+  // Threads divide the pixels where there are enough, so that what one reads and writes stays with it in the layers
+  // around.
+  const bool by_pixels = runs >= kFewRuns * call.parts;
+  const int64_t chunks = even_blocks(runs, std::min(kRunsAtOnce, by_pixels ? ceil_div(runs, call.parts) : runs),
+                                     by_pixels ? 1 : pairs, call.parts);
   const Call::Range items = call.share(chunks * pairs);
   for (int64_t item = items.first; item < items.last; ++item) {
     const int64_t chunk = item / pairs, first_run = runs * chunk / chunks, last_run = runs * (chunk + 1) / chunks;

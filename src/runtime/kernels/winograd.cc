@@ -100,6 +100,10 @@ struct Geometry {
   int64_t v_stride, s_stride;  // floats between positions
 };
 
+/// What stands outside the image.
+template <size_t M>
+alignas(64) inline constexpr float kOutside[Winograd<M>::kIn * kBlock] = {};
+
 /// V of one tile, two of its rows at a time so that nothing but x is read and nothing but V written.
 template <size_t M, bool Edge>
 HWY_NOINLINE void enter(const Geometry& g, const float* HWY_RESTRICT x, int64_t i, int64_t j, float* HWY_RESTRICT v) {
@@ -108,17 +112,22 @@ HWY_NOINLINE void enter(const Geometry& g, const float* HWY_RESTRICT x, int64_t 
   const int64_t plane = g.x[2] * g.x[3] * kBlock, line = g.x[3] * kBlock;
   x += i * line + j * kBlock;
   for (int64_t b = 0; b < g.channel_blocks; ++b, x += plane, v += g.tiles * kBlock) {
+    const float* rows[n];
+    for (size_t r = 0; r < n; ++r) {
+      const int64_t row = i + static_cast<int64_t>(r);
+      rows[r] = Edge && (row < 0 || row >= g.x[2]) ? kOutside<M> : x + static_cast<int64_t>(r) * line;
+    }
     for (int64_t lane = 0; lane < kBlock; lane += kLanes) {
       unroll<Winograd<M>::kPairs + 1>([&](auto pair) HWY_ATTR {
         Vector two[2][n];
         unroll<n>([&](auto c) HWY_ATTR {
           const int64_t column = j + static_cast<int64_t>(c);
-          const bool outside = Edge && (column < 0 || column >= g.x[3]);
-          const auto at = [&](auto r) HWY_ATTR {
-            const int64_t row = i + static_cast<int64_t>(r);
-            if (Edge && (outside || row < 0 || row >= g.x[2])) return hn::Zero(d);
-            return hn::Load(d, x + static_cast<int64_t>(r) * line + static_cast<int64_t>(c) * kBlock + lane);
-          };
+          if (Edge && (column < 0 || column >= g.x[3])) {
+            two[0][c] = two[1][c] = hn::Zero(d);
+            return;
+          }
+          const auto at = [&](auto r)
+                              HWY_ATTR { return hn::Load(d, rows[r] + static_cast<int64_t>(c) * kBlock + lane); };
           input_rows<M, pair>(at, two[0][c], two[1][c]);
         });
         unroll<2>([&](auto row) HWY_ATTR {
@@ -221,9 +230,14 @@ void winograd(const Call& call) {
     const int64_t block = item / pairs, o = item % pairs * kOutBlocks, first = block * g.tiles;
     const int64_t many = std::min(g.tiles, all - first), blocks = std::min(kOutBlocks, out_blocks - o);
     const auto each_tile = [&](auto f) HWY_ATTR {
+      int64_t image = first / (g.rows * g.columns), row = first / g.columns % g.rows, column = first % g.columns;
       for (int64_t t = 0; t < many; ++t) {
-        const int64_t at = first + t, image = at / (g.rows * g.columns), within = at % (g.rows * g.columns);
-        f(t, image, within / g.columns * static_cast<int64_t>(M), within % g.columns * static_cast<int64_t>(M));
+        f(t, image, row * static_cast<int64_t>(M), column * static_cast<int64_t>(M));
+        if (++column < g.columns) continue;
+        column = 0;
+        if (++row < g.rows) continue;
+        row = 0;
+        ++image;
       }
     };
     if (item == items.first || item % pairs == 0) {

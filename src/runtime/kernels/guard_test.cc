@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+
+#include "hwy/highway.h"
+#include "runtime/executable.h"
+#include "runtime/kernels/trials.h"
+
+// Every kernel, on every SIMD target, with each tensor and its scratch between two pages that must not be touched: once
+// with the last byte before the page behind, once with the first byte behind the page before.
+
+namespace reducenet {
+namespace {
+
+/// Floats between two forbidden pages.
+class Guarded {
+ public:
+  Guarded(int64_t floats, bool at_end) : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))) {
+    const size_t bytes = static_cast<size_t>(floats) * sizeof(float), inner = (bytes + page_ - 1) / page_ * page_;
+    size_ = inner + 2 * page_;
+    void* memory = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    memory_ = static_cast<std::byte*>(memory);
+    if (inner > 0 && mprotect(memory_ + page_, inner, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+    data_ = reinterpret_cast<float*>(memory_ + page_ + (at_end ? inner - bytes : 0));
+  }
+  Guarded(Guarded&& other) noexcept
+      : page_(other.page_), size_(other.size_), memory_(std::exchange(other.memory_, nullptr)), data_(other.data_) {}
+  ~Guarded() {
+    if (memory_) munmap(memory_, size_);
+  }
+  float* data() const { return data_; }
+
+ private:
+  size_t page_, size_;
+  std::byte* memory_;
+  float* data_;
+};
+
+class GuardTest : public ::testing::TestWithParam<testing::Trial> {
+ protected:
+  void TearDown() override { use(0); }
+  static void use(int64_t target) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+};
+
+/// Runs one step by itself, in `parts`.
+void run_guarded(const Step& step, bool at_end, int parts, std::mt19937_64& random) {
+  std::map<int, Guarded> buffers;
+  std::normal_distribution<float> normal;
+  const auto provide = [&](const Port& port, Layout layout) {
+    if (buffers.contains(port.buffer)) return;
+    const int64_t size = storage(port.shape, layout);
+    const Guarded& made = buffers.emplace(port.buffer, Guarded(size, at_end)).first->second;
+    for (int64_t i = 0; i < size; ++i) made.data()[i] = normal(random);
+  };
+  int most = step.output.buffer;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    const bool residual = static_cast<int>(i) == step.epilogue.residual;
+    provide(step.inputs[i], residual ? step.kernel->out : step.kernel->in);
+    most = std::max(most, step.inputs[i].buffer);
+  }
+  provide(step.output, step.kernel->out);
+  std::vector<float*> pointers(static_cast<size_t>(most) + 1);
+  for (const auto& [index, buffer] : buffers) pointers[static_cast<size_t>(index)] = buffer.data();
+  for (int part = 0; part < parts; ++part) {
+    const Guarded scratch(round_up(step.scratch, kBlock), at_end);
+    step.kernel->run({step, pointers.data(), scratch.data(), part, parts});
+  }
+}
+
+TEST_P(GuardTest, TouchesNothingOutside) {
+  const testing::Trial& trial = GetParam();
+  const KernelFilter only = [&](const Kernel& kernel, const Step& step) {
+    for (const Kernel* other : kernels()) {
+      if (other->name == trial.kernel && other->supports(step)) return kernel.name == trial.kernel;
+    }
+    return true;
+  };
+  for (uint64_t seed = 100; seed < 120; ++seed) {
+    testing::Dice dice(seed);
+    const Executable plan(trial.graph(dice), {.threads = 2, .tolerance = 1}, only);
+    for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+      use(target);
+      for (const Step& step : plan.steps()) {
+        for (const bool at_end : {true, false}) {
+          run_guarded(step, at_end, 1, dice.random);
+          run_guarded(step, at_end, 2, dice.random);
+        }
+      }
+    }
+  }
+}
+
+TEST(GuardedDeathTest, CatchesAStrayByte) {
+  const Guarded end(17, true), start(17, false);
+  EXPECT_DEATH(static_cast<volatile float*>(end.data())[17] = 1, "");
+  EXPECT_DEATH(static_cast<volatile float*>(start.data())[-1] = 1, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, GuardTest, ::testing::ValuesIn(testing::kTrials), [](const auto& info) {
+  std::string name(info.param.kernel);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name + "_" + std::to_string(info.index);
+});
+
+}  // namespace
+}  // namespace reducenet
