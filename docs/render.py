@@ -119,7 +119,51 @@ def collapse_errors():
                  "collapse, s"], body)
 
 
+NETWORKS = {
+    "deploy29": "29-layer CIFAR deploy net (`reduce56` collapsed)",
+    "deploy11": "11-layer CIFAR deploy net (`reduce20` collapsed)",
+    "repvgg_a0": "RepVGG-A0 deploy, 224²",
+    "repvgg_b0": "RepVGG-B0 deploy, 224²",
+    "vanillanet6": "VanillaNet-6 deploy, 224²",
+    "mobileone_s0": "MobileOne-S0 deploy, 224²",
+    "resnet18": "ResNet-18, 224²",
+    "affine": "one affine layer, 3,072 to 10",
+    "nothing": "one ReLU of one number: what a call costs",
+}
+ENGINES = ["reducenet", "onnxruntime", "openvino", "ncnn", "pytorch"]
+
+
+def inference(stem):
+    def table():
+        record = json.loads((RESULTS / f"inference/{stem}.json").read_text())
+        body = []
+        for name, label in NETWORKS.items():
+            if name not in record["networks"]:
+                continue
+            engines = record["networks"][name]["engines"]
+            cells = [f"{engines[e]['median_ms']:.3f}" if e in engines else "–" for e in ENGINES]
+            peers = {e: engines[e]["ratio_to_ours"] for e in ENGINES[1:] if e in engines}
+            best = min(peers, key=peers.get)
+            body.append([label, *cells, f"{peers['onnxruntime']:.2f}", f"**{peers[best]:.2f}** ({best})"])
+        return rows(["network, ms a run", "ours", "ONNX Runtime", "OpenVINO", "ncnn", "PyTorch", "ONNX Runtime / ours",
+                     "best peer / ours"], body)
+    return table
+
+
+def layers():
+    lines = (RESULTS / "inference/layers.jsonl").read_text().splitlines()
+    best = {}
+    for line in map(json.loads, lines):
+        if "layer" in line and line["us"] < best.get(line["layer"], {"us": float("inf")})["us"]:
+            best[line["layer"]] = line
+    body = [[f"`{name}`", r["kernel"], f"{r['us']:.1f}", f"{r['gflops']:.0f}", f"{100 * r['share_of_peak']:.0f} %",
+             f"{r['error']:.0e}" if "error" in r else "–"] for name, r in best.items()]
+    return rows(["layer", "fastest kernel", "µs", "direct-equivalent GFLOP/s", "share of FMA peak", "error"], body)
+
+
 TABLES = {
+    "inference-1": inference("batch1-threads1"),
+    "inference-layers": layers,
     "collapse-nodes": collapse("nodes", 1, 0),
     "collapse-macs": collapse("macs", 1e6, 1),
     "collapse-latency": collapse("median_ms", 1, 2),

@@ -58,7 +58,7 @@ class Worker:
 def start(engine, model, options, source):
     cores = set(range(options.threads))
     if engine == "reducenet":
-        binary = ROOT / "build/bench/inference_worker"
+        binary = options.worker
         return Worker([binary, model, options.batch, options.threads, options.tune, source], cores)
     return Worker([sys.executable, HERE / "peers.py", engine, model, options.batch, options.threads, source], cores)
 
@@ -115,6 +115,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.2)
     parser.add_argument("--tune", choices=["none", "fast", "full"], default="none")
+    parser.add_argument("--worker", type=pathlib.Path, default=ROOT / "build/bench/inference_worker")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
