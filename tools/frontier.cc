@@ -61,8 +61,7 @@ std::vector<const FrontierCell*> cells_to_run(const std::vector<FrontierCell>& c
 Experiment experiment_of(const FrontierCell& cell, const Options& options) {
   Experiment experiment{cell.name, cell.recipe, options.out / cell.name, {}};
   if (!cell.deep.empty() && cell.recipe.distill.teacher == "self") {
-    const fs::path deep = model_of(options, cell.deep), self = deep.parent_path() / "teacher.safetensors";
-    experiment.recipe.distill.teacher = (fs::exists(self) ? self : deep).string();
+    experiment.recipe.distill.teacher = model_of(options, cell.deep).string();
   }
   switch (cell.kind) {
     case FrontierCell::Kind::step:

@@ -83,6 +83,8 @@ std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
                      .seed = seed,
                      .epochs = recipe.train.epochs,
                      .recipe = base_recipe(recipe, seed)});
+    // Its finished network is the deep self that the others learn from.
+    if (recipe.distill.teacher == "self") cells.back().recipe.distill = {};
     std::string before = deep;
     for (size_t i = 0; i < frontier.survivors.size(); ++i) {
       const int64_t survivors = frontier.survivors[i];

@@ -15,7 +15,7 @@ struct FrontierCell {
   int64_t seed = 0;
   int64_t survivors = -1;  ///< activations that are left; −1: as the architecture has it
   int64_t epochs = 0;      ///< in all, those of the cells before it included
-  Recipe recipe;           ///< with distill.teacher "self" where a teacher is to come from the deep cell
+  Recipe recipe;           ///< distill.teacher "self": the finished deep cell is the teacher
   std::string after;       ///< cell whose model is the start (step) or the pattern (direct); empty: none
   std::string deep;        ///< the deep cell of the same seed, where the teacher comes from
 };
