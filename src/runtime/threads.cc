@@ -40,7 +40,7 @@ T await_change(const std::atomic<T>& value, T old) noexcept {
 }  // namespace
 
 Threads::Threads(int count) {
-  for (int part = 1; part < count; ++part) workers_.emplace_back([this, part] { work(part); });
+  for (int part = 1; part < count; ++part) workers_.emplace_back([this] { work(); });
 }
 
 Threads::~Threads() {
@@ -49,24 +49,42 @@ Threads::~Threads() {
 }
 
 void Threads::start(int parts, const void* job, Function function) noexcept {
-  job_ = job;
-  function_ = function;
-  parts_ = parts;
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  const uint32_t number = number_.load(std::memory_order_relaxed) + 1;
+  job_.store(job, std::memory_order_relaxed);
+  function_.store(function, std::memory_order_relaxed);
+  parts_.store(parts, std::memory_order_relaxed);
+  unfinished_.store(parts, std::memory_order_relaxed);
+  ticket_.store(uint64_t{number} << 32, std::memory_order_release);
+  number_.store(number, std::memory_order_release);
+  number_.notify_all();
+}
+
+/// Runs one part of the job that `ticket` names, if one is left and the job is still that.
+bool Threads::claim(uint64_t ticket) noexcept {
+  const Function function = function_.load(std::memory_order_relaxed);
+  const void* job = job_.load(std::memory_order_relaxed);
+  const int part = static_cast<int>(ticket & 0xffffffff);
+  if (part >= parts_.load(std::memory_order_relaxed)) return false;
+  // While a part is unclaimed its job has not ended, so what was read above belongs to it if the ticket is unchanged.
+  if (!ticket_.compare_exchange_strong(ticket, ticket + 1, std::memory_order_acq_rel)) return true;
+  function(job, part);
+  if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  return true;
 }
 
 void Threads::finish() noexcept {
-  for (int busy = busy_.load(std::memory_order_acquire); busy > 0;) busy = await_change(busy_, busy);
+  while (claim(ticket_.load(std::memory_order_acquire))) {
+  }
+  for (int left = unfinished_.load(std::memory_order_acquire); left > 0;) left = await_change(unfinished_, left);
 }
 
-void Threads::work(int part) noexcept {
+void Threads::work() noexcept {
   for (uint32_t seen = 0;;) {
-    seen = await_change(generation_, seen);
-    if (!function_) return;
-    if (part < parts_) function_(job_, part);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    seen = await_change(number_, seen);
+    const uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    if (!function_.load(std::memory_order_relaxed) && static_cast<uint32_t>(ticket >> 32) == seen) return;
+    while (claim(ticket_.load(std::memory_order_acquire))) {
+    }
   }
 }
 
