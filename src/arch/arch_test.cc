@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -16,15 +18,26 @@ Shape output_shape(const Graph& graph) {
   return *graph[graph.outputs[0]].shape;
 }
 
+/// Networks of 3×3 convs, or without any.
+bool takes_padding_at_input(std::string_view name) {
+  constexpr std::string_view mixed[] = {"vanillanet",  "vanillanet-cifar", "resnet-bottleneck", "vgg",
+                                        "mobilenetv2", "densenet",         "convnext"};
+  return std::ranges::find(mixed, name) == std::end(mixed);
+}
+
 TEST(Arch, EveryRowBuildsAndIsWellFormed) {
   for (const Architecture& row : architectures()) {
-    for (const char* padding : {"each", "input"}) {
+    for (const char* padding : {"each", "module", "input"}) {
       for (const char* head : {"pool", "flatten"}) {
         ArchOptions options{.modules = 2, .widths = {4, 6}, .expansion = 2, .branches = {"1x1", "3x3", "identity-bn"}};
         options.head = head;
         options.padding = padding;
-        options.height = 12;
         options.width = 20;
+        options.height = 16;
+        if (options.padding == "input" && !takes_padding_at_input(row.name)) {
+          EXPECT_THROW(row.build(options), Error) << row.name;
+          continue;
+        }
         const Graph graph = row.build(options);
         EXPECT_NO_THROW(check(graph)) << row.name;
         EXPECT_EQ(output_shape(graph), (Shape{-1, 10})) << row.name << "\n" << print(graph);
@@ -43,6 +56,10 @@ TEST(Arch, NamesCarryDepths) {
     ArchOptions options;
     EXPECT_EQ(find_architecture(row.name, options).name, row.name);
   }
+  EXPECT_EQ(count_convs(build("gen3-20", {.bottleneck = false})), 19 + 2);
+  EXPECT_EQ(count_convs(build("vgg11", {})), 10);
+  EXPECT_EQ(count_convs(build("resnet29-bottleneck", {})), 28 + 3);
+  EXPECT_EQ(count_convs(build("vanillanet-cifar6", {.series = 0})), 2 * 5);
   EXPECT_EQ(count_convs(build("resnet56", {})), 55 + 2);  // with two projections
   EXPECT_THROW(build("reduce21", {}), Error);
   EXPECT_THROW(build("softmax7", {}), Error);
@@ -84,6 +101,8 @@ TEST(Arch, NonsenseIsRefusedByName) {
   EXPECT_THROW(build("plain", {.modules = 0}), Error);
   EXPECT_THROW(build("plain", {.branches = {"5x5"}}), Error);
   EXPECT_THROW(build("plain", {.head = "maxpool"}), Error);
+  EXPECT_THROW(build("resnet", {.fades = {"everywhere"}}), Error);
+  EXPECT_THROW(build("vanillanet", {.modules = 1}), Error);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace {
 struct Row {
   Architecture architecture;
   int64_t layers_per_module;  ///< convs on a module's main path; 0: the name takes no depth
+  bool per_stage = true;      ///< options.modules counts a stage's modules, otherwise the network's
 };
 
 constexpr Row kTable[] = {
@@ -19,9 +20,24 @@ constexpr Row kTable[] = {
     {{"gen2", "3x3-BN-fade-1x1-BN-ReLU-1x1-BN + x; two layers a module remain", build_gen2}, 3},
     {{"plain", "3x3-BN + branches, then ReLU: the network that reduce deploys as, trained directly", build_plain}, 1},
     {{"resnet-article", "3x3-BN-ReLU + x: the article's control at its deployed depth", build_resnet_article}, 1},
+    {{"gen3", "BN(3x3 + non-linear bottleneck branch)-ReLU-3x3-BN + x, then ReLU; bottleneck = false is the student",
+      build_gen3},
+     2},
+    {{"vanillanet", "4x4 stem, then 1x1-BN-fade-1x1-BN, pool and series activation; one layer a block remains",
+      build_vanillanet},
+     1,
+     false},
+    {{"vanillanet-cifar", "vanillanet with a 3x3 stem at full resolution", build_vanillanet_cifar}, 1, false},
     {{"resnet", "CIFAR ResNet, basic blocks; second_activation = false drops the activation after the sum",
       build_resnet},
      2},
+    {{"resnet-bottleneck", "CIFAR ResNet, bottleneck blocks (output 4 x width)", build_resnet_bottleneck}, 3},
+    {{"vgg", "VGG with BN: conv3x3-BN-ReLU, max-pools between stages", build_vgg}, 1},
+    {{"mobilenetv2", "inverted residuals 1x1-act-depthwise 3x3-act-1x1, the middle `expansion` times as wide",
+      build_mobilenetv2},
+     0},
+    {{"densenet", "BN-ReLU-3x3 joined to its input, width = growth; halving transitions", build_densenet}, 0},
+    {{"convnext", "depthwise 7x7-BN-1x1-act-1x1-BN + x, the middle `expansion` times as wide", build_convnext}, 0},
     {{"softmax", "softmax regression on all pixels", build_softmax}, 0},
     {{"phase-softmax", "softmax regression on the 4x4 phase means of each channel", build_phase_softmax}, 0},
 };
@@ -63,7 +79,8 @@ const Architecture& find_architecture(std::string_view name, ArchOptions& option
     const std::optional<int64_t> depth = depth_in(name, row.architecture.name);
     if (!depth) continue;
     if (*depth > 0) {
-      const int64_t per_module = row.layers_per_module * static_cast<int64_t>(options.widths.size());
+      const auto stages = row.per_stage ? static_cast<int64_t>(options.widths.size()) : 1;
+      const int64_t per_module = row.layers_per_module * stages;
       if (per_module == 0 || *depth <= 2 || (*depth - 2) % per_module != 0) {
         throw Error(ErrorKind::usage, "model.arch: '" + std::string(name) + "': the depth must be 2 + " +
                                           std::to_string(per_module) + "·modules");

@@ -7,8 +7,9 @@ namespace reducenet {
 Graph build_plain(const ArchOptions& options) {
   return StagedBuilder("plain", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+        x = b.enter(name, x, {{3, stride}});
         const ValueId y = b.conv3x3(name + ".conv1", x, out, stride);
-        return b.activate(name + ".act", b.add_branches(name, y, x, out, stride));
+        return b.activate(name + ".act", b.add_branches(name, y, x, {.out = out, .stride = stride}));
       });
 }
 
@@ -16,22 +17,9 @@ Graph build_plain(const ArchOptions& options) {
 Graph build_resnet_article(const ArchOptions& options) {
   return StagedBuilder("resnet-article", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-        const ValueId y = b.activate(name + ".act", b.conv3x3(name + ".conv1", x, out, stride));
+        const ValueId in = b.enter(name, x, {{3, stride}});
+        const ValueId y = b.activate(name + ".act", b.branched(name + ".conv1", in, {.out = out, .stride = stride}));
         return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
-      });
-}
-
-// y = relu( 3×3-BN( relu( 3×3-BN(x) ) ) + shortcut(x) ), He et al., arXiv 1512.03385; the outer relu is optional.
-Graph build_resnet(const ArchOptions& options) {
-  return StagedBuilder("resnet", options, 2)
-      .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-        const ValueId inner = b.activate(name + ".act1", b.conv3x3(name + ".conv1", x, out, stride));
-        const ValueId y = b.conv3x3(name + ".conv2", inner, out, 1);
-        const ValueId beside = has_shortcut(b, x, out, stride)
-                                   ? b.shortcut(name + ".crop", x, 2)
-                                   : b.shortcut(name + ".crop", b.conv1x1(name + ".project", x, out, stride, true));
-        const ValueId sum = b.add(name + ".add", y, beside);
-        return b.options().second_activation ? b.activate(name + ".act2", sum) : sum;
       });
 }
 

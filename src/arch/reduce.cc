@@ -4,10 +4,16 @@
 namespace reducenet {
 namespace {
 
-/// 1×1-BN( fade( 3×3-BN(x) ) ), the middle `expansion` times as wide as the output.
-ValueId bottleneck(StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+/// 1×1-BN( A( 3×3-BN(x) ) ), the middle `expansion` times as wide as the output; A fades, or stays.
+ValueId bottleneck(StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride, bool fades) {
   const ValueId middle = b.conv3x3(name + ".conv1", x, out * b.options().expansion, stride);
-  return b.conv1x1(name + ".conv2", b.fade(name + ".fade", middle), out);
+  return b.conv1x1(name + ".conv2", fades ? b.fade(name + ".fade", middle) : b.activate(name + ".act", middle), out);
+}
+
+/// bottleneck + branches from a module's input
+ValueId reduced(StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+  x = b.enter(name, x, {{3, stride}});
+  return b.add_branches(name, bottleneck(b, name, x, out, stride, true), x, {.out = out, .stride = stride});
 }
 
 }  // namespace
@@ -16,7 +22,7 @@ ValueId bottleneck(StagedBuilder& b, const std::string& name, ValueId x, int64_t
 Graph build_reduce(const ArchOptions& options) {
   return StagedBuilder("reduce", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-        ValueId y = b.add_branches(name, bottleneck(b, name, x, out, stride), x, out, stride);
+        ValueId y = reduced(b, name, x, out, stride);
         if (has_shortcut(b, x, out, stride)) y = b.add(name + ".add", y, b.shortcut(name + ".crop", x));
         return b.activate(name + ".act", y);
       });
@@ -25,21 +31,40 @@ Graph build_reduce(const ArchOptions& options) {
 // y = 1×1-BN( fade( 3×3-BN(x) ) ) + branches(x) + x, and the stem fades too: at λ = 0 the network is one affine map.
 Graph build_article(const ArchOptions& options) {
   return StagedBuilder("article", options)
-      .build([](StagedBuilder& b,
-                ValueId image) { return b.fade("stem.fade", b.conv3x3("stem", image, b.options().widths[0], 1)); },
-             [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-               const ValueId y = b.add_branches(name, bottleneck(b, name, x, out, stride), x, out, stride);
-               return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
-             });
+      .build(
+          [](StagedBuilder& b, ValueId image) {
+            return b.fade("stem.fade", b.conv3x3("stem", b.enter("stem", image, {{3, 1}}), b.options().widths[0], 1));
+          },
+          [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+            const ValueId y = reduced(b, name, x, out, stride);
+            return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+          });
 }
 
 // y = 1×1-BN( relu( 1×1-BN( fade( 3×3-BN(x) ) ) ) ) + x: one real activation a module stays.
 Graph build_gen2(const ArchOptions& options) {
   return StagedBuilder("gen2", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-        const ValueId inner = b.add_branches(name, bottleneck(b, name, x, out, stride), x, out, stride);
+        const ValueId inner = reduced(b, name, x, out, stride);
         const ValueId y = b.conv1x1(name + ".conv3", b.activate(name + ".act", inner), out);
         return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+      });
+}
+
+// y = relu( 3×3-BN( relu( BN( 3×3(x) + 1×1-BN( relu( 3×3-BN(x) ) ) + branches(x) ) ) ) + shortcut(x) ): "shrink and
+// distil". The non-linear branch vanishes; without it (model.bottleneck = false) the module is the student's.
+Graph build_gen3(const ArchOptions& options) {
+  return StagedBuilder("gen3", options, 2)
+      .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+        const ValueId in = b.enter(name, x, {{3, stride}, {3, 1}});
+        const ConvShape shape{.out = out, .stride = stride};
+        ValueId y = b.add_branches(name, b.plain(name + ".conv1", in, shape), in, shape);
+        if (b.options().bottleneck) {
+          y = b.add(name + ".add1", y, bottleneck(b, name + ".bottleneck", in, out, stride, false));
+        }
+        y = b.activate(name + ".act1", b.graph().batch_norm(name + ".bn", y));
+        y = b.conv3x3(name + ".conv2", y, out, 1);
+        return b.outer(name + ".act2", b.add(name + ".add2", y, b.residual(name, x, out, stride, 2)));
       });
 }
 

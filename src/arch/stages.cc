@@ -1,9 +1,18 @@
 #include "arch/stages.h"
 
+#include <algorithm>
+#include <charconv>
+
+#include "arch/branches.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
 namespace {
+
+constexpr ArchChoice kFadePlaces[] = {
+    {"inner", "activations between a module's first and last convolution"},
+    {"outer", "the activation at a module's end"},
+};
 
 void check_options(const ArchOptions& o) {
   const auto require = [](bool holds, const std::string& what) {
@@ -13,45 +22,126 @@ void check_options(const ArchOptions& o) {
   require(!o.widths.empty(), "widths must name at least one stage");
   for (const int64_t width : o.widths) require(width >= 1, "widths must be positive");
   require(o.expansion >= 1, "expansion must be at least 1");
+  require(o.series >= 0, "series must not be negative");
   require(o.channels >= 1 && o.height >= 1 && o.width >= 1, "input size must be positive");
   require(o.classes >= 2, "classes must be at least 2");
   require(o.head == "pool" || o.head == "flatten", "head must be 'pool' or 'flatten', not '" + o.head + "'");
-  require(o.padding == "each" || o.padding == "input", "padding must be 'each' or 'input', not '" + o.padding + "'");
+  require(o.padding == "each" || o.padding == "module" || o.padding == "input",
+          "padding must be 'each', 'module' or 'input', not '" + o.padding + "'");
+  for (const std::string& place : o.fades) {
+    std::string names;
+    for (const ArchChoice& known : kFadePlaces) names += (names.empty() ? "" : ", ") + std::string(known.name);
+    require(std::ranges::find(kFadePlaces, place, &ArchChoice::name) != std::end(kFadePlaces),
+            "fades: nothing fades at '" + place + "'; known: " + names);
+  }
+}
+
+/// "NAME*N" → N times NAME.
+std::vector<std::string> repeated(const std::vector<std::string>& branches) {
+  std::vector<std::string> list;
+  for (const std::string& branch : branches) {
+    const size_t star = branch.find('*');
+    int64_t count = 1;
+    if (star != branch.npos) {
+      const char* const end = branch.data() + branch.size();
+      const auto parsed = std::from_chars(branch.data() + star + 1, end, count);
+      if (parsed.ec != std::errc{} || parsed.ptr != end || count < 1 || count > 64) {
+        throw Error(ErrorKind::usage, "model.branches: '" + branch + "': 1 to 64 copies are NAME*1 to NAME*64");
+      }
+    }
+    list.insert(list.end(), static_cast<size_t>(count), branch.substr(0, star));
+  }
+  return list;
+}
+
+/// The Pad before a path whose convolutions pad nothing, after which output i lies where it lies when convolution k
+/// pads ⌊kernel/2⌋:  Σ ⌊kernelₖ/2⌋·Π_{j<k} strideⱼ zeros before, and as many behind as the last output reads.
+Pad pad_of(const std::vector<PathConv>& path, Size2 size) {
+  int64_t before = 0, step = 1;
+  Size2 end = size;
+  for (const PathConv& conv : path) {
+    before += conv.kernel / 2 * step;
+    step *= conv.stride;
+    for (int64_t& side : end) side = (side - 1) / conv.stride + 1;
+  }
+  for (auto conv = path.rbegin(); conv != path.rend(); ++conv) {
+    for (int64_t& side : end) side = (side - 1) * conv->stride + conv->kernel;
+  }
+  return {.begin = {0, 0, before, before}, .end = {0, 0, end[0] - size[0] - before, end[1] - size[1] - before}};
 }
 
 }  // namespace
 
-StagedBuilder::StagedBuilder(std::string name, const ArchOptions& options, int convs_per_module)
-    : options_(options), convs_per_module_(convs_per_module), builder_(std::move(name), options.seed) {
-  check_options(options);
+std::span<const ArchChoice> fade_places() {
+  return kFadePlaces;
 }
 
-Graph StagedBuilder::build(const std::function<ValueId(StagedBuilder&, ValueId)>& stem, const Module& module) && {
-  ValueId x = stem(*this, padded_input());
-  for (size_t stage = 0; stage < options_.widths.size(); ++stage) {
-    for (int64_t i = 0; i < options_.modules; ++i) {
-      const std::string name = "stage" + std::to_string(stage + 1) + ".module" + std::to_string(i + 1);
-      x = module(*this, name, x, options_.widths[stage], stage > 0 && i == 0 ? 2 : 1);
-    }
+StagedBuilder::StagedBuilder(std::string name, const ArchOptions& options, int convs_per_module)
+    : options_(options), convs_per_module_(convs_per_module), builder_(name, options.seed) {
+  check_options(options);
+  options_.branches = repeated(options.branches);
+  if (options.padding == "input" && convs_per_module == 0) {
+    throw Error(ErrorKind::usage, "model.padding: '" + name + "' cannot take all its padding at the input");
   }
-  builder_.output(head(x));
+}
+
+Graph StagedBuilder::build(const Stem& stem, const Module& module) && {
+  const auto body = [&](StagedBuilder& b, ValueId x) {
+    for (size_t stage = 0; stage < options_.widths.size(); ++stage) {
+      for (int64_t i = 0; i < options_.modules; ++i) {
+        const std::string name = "stage" + std::to_string(stage + 1) + ".module" + std::to_string(i + 1);
+        x = module(b, name, x, options_.widths[stage], stage > 0 && i == 0 ? 2 : 1);
+      }
+    }
+    return x;
+  };
+  return std::move(*this).build(stem, body, [](StagedBuilder& b, ValueId x) { return b.head(x); });
+}
+
+Graph StagedBuilder::build(const Stem& stem, const Stem& body, const Stem& head) && {
+  builder_.output(head(*this, body(*this, stem(*this, padded_input()))));
   return std::move(builder_).finish();
 }
 
-ValueId StagedBuilder::conv3x3(const std::string& name, ValueId x, int64_t out, int64_t stride) {
-  Conv2d op{.stride = {stride, stride}};
-  if (options_.padding == "each") op.padding = {1, 1, 1, 1};
-  return builder_.batch_norm(name + ".bn", builder_.conv(name, x, out, {3, 3}, op));
+ValueId StagedBuilder::enter(const std::string& name, ValueId x, const std::vector<PathConv>& path) {
+  if (options_.padding != "module") return x;
+  const Shape& shape = *builder_.graph()[x].shape;
+  return builder_.node(name + ".pad", pad_of(path, {shape[2], shape[3]}), {x});
 }
 
-ValueId StagedBuilder::conv1x1(const std::string& name, ValueId x, int64_t out, int64_t stride, bool beside_3x3) {
-  if (beside_3x3) x = shortcut(name + ".crop", x);
-  return builder_.batch_norm(name + ".bn", builder_.conv(name, x, out, {1, 1}, Conv2d{.stride = {stride, stride}}));
+ValueId StagedBuilder::plain(const std::string& name, ValueId x, const ConvShape& shape) {
+  Conv2d op{.stride = {shape.stride, shape.stride}, .groups = shape.depthwise ? channels(x) : 1};
+  const int64_t reach = shape.kernel / 2;
+  if (pads_each()) op.padding = {reach, reach, reach, reach};
+  return builder_.conv(name, x, shape.out, {shape.kernel, shape.kernel}, op);
+}
+
+ValueId StagedBuilder::conv(const std::string& name, ValueId x, const ConvShape& shape) {
+  return builder_.batch_norm(name + ".bn", plain(name, x, shape));
+}
+
+ValueId StagedBuilder::branched(const std::string& name, ValueId x, const ConvShape& shape) {
+  return add_branches(name, conv(name, x, shape), x, shape);
+}
+
+ValueId StagedBuilder::conv3x3(const std::string& name, ValueId x, int64_t out, int64_t stride) {
+  return conv(name, x, {.out = out, .stride = stride});
+}
+
+ValueId StagedBuilder::conv1x1(const std::string& name, ValueId x, int64_t out, int64_t stride) {
+  return conv(name, x, {.out = out, .kernel = 1, .stride = stride});
 }
 
 ValueId StagedBuilder::shortcut(const std::string& name, ValueId x, int convs) {
-  if (options_.padding == "each") return x;
+  if (options_.padding != "input" || convs == 0) return x;
   return builder_.node(name, Pad{.begin = {0, 0, -convs, -convs}, .end = {0, 0, -convs, -convs}}, {x});
+}
+
+// The projection's output i lies where the path's does: at input stride·i + 1 + (convs − 1)·stride of an unpadded one.
+ValueId StagedBuilder::residual(const std::string& name, ValueId x, int64_t out, int64_t stride, int convs) {
+  if (has_shortcut(*this, x, out, stride)) return shortcut(name + ".crop", x, convs);
+  const ValueId cropped = shortcut(name + ".crop.project", x);
+  return shortcut(name + ".crop", conv1x1(name + ".project", cropped, out, stride), convs - 1);
 }
 
 ValueId StagedBuilder::activate(const std::string& name, ValueId x) {
@@ -62,60 +152,42 @@ ValueId StagedBuilder::fade(const std::string& name, ValueId x) {
   return options_.linear ? x : builder_.fade(name, x, options_.activation);
 }
 
-ValueId StagedBuilder::add_branches(const std::string& name, ValueId sum, ValueId x, int64_t out, int64_t stride) {
-  const bool fits = stride == 1 && channels(x) == out;
+ValueId StagedBuilder::add_branches(const std::string& name, ValueId sum, ValueId x, const ConvShape& shape) {
   for (size_t i = 0; i < options_.branches.size(); ++i) {
-    const std::string& kind = options_.branches[i];
     const std::string branch = name + ".branch" + std::to_string(i + 1);
-    ValueId made;
-    if (kind == "1x1") {
-      made = conv1x1(branch, x, out, stride, true);
-    } else if (kind == "3x3") {
-      made = conv3x3(branch, x, out, stride);
-    } else if (kind == "identity-bn") {
-      if (fits) made = builder_.batch_norm(branch + ".bn", shortcut(branch + ".crop", x));
-    } else if (kind == "identity") {
-      if (fits) made = shortcut(branch + ".crop", x);
-    } else {
-      throw Error(ErrorKind::usage,
-                  "model.branches: unknown branch '" + kind + "'; known: 1x1, 3x3, identity, identity-bn");
-    }
+    const int64_t groups = shape.depthwise ? channels(x) : 1;
+    const ValueId made =
+        find_branch(options_.branches[i]).build({*this, branch, x, shape.out, shape.kernel, shape.stride, groups});
     if (made) sum = add(branch + ".add", sum, made);
   }
   return sum;
 }
 
-// Every 3×3 conv of stride s needs (size_out − 1)·s + 3 input rows, one of them before the first that it is centred on.
+bool StagedBuilder::fades(std::string_view place) const {
+  return std::ranges::find(options_.fades, place) != options_.fades.end();
+}
+
 ValueId StagedBuilder::padded_input() {
   const ValueId image = builder_.input("image", {-1, options_.channels, options_.height, options_.width});
-  if (options_.padding == "each") return image;
-  std::vector<int64_t> strides{1};  // the stem
+  if (options_.padding != "input") return image;
+  std::vector<PathConv> path{{3, 1}};  // the stem
   for (size_t stage = 0; stage < options_.widths.size(); ++stage) {
-    for (int64_t i = 0; i < options_.modules * convs_per_module_; ++i) strides.push_back(stage > 0 && i == 0 ? 2 : 1);
+    for (int64_t i = 0; i < options_.modules * convs_per_module_; ++i) path.push_back({3, stage > 0 && i == 0 ? 2 : 1});
   }
-  int64_t before = 0, step = 1;
-  Size2 size{options_.height, options_.width};
-  for (const int64_t stride : strides) {
-    before += step;
-    step *= stride;
-    for (int64_t& side : size) side = (side - 1) / stride + 1;
-  }
-  for (auto stride = strides.rbegin(); stride != strides.rend(); ++stride) {
-    for (int64_t& side : size) side = (side - 1) * *stride + 3;
-  }
-  return builder_.node("pad",
-                       Pad{.begin = {0, 0, before, before},
-                           .end = {0, 0, size[0] - options_.height - before, size[1] - options_.width - before}},
-                       {image});
+  return builder_.node("pad", pad_of(path, {options_.height, options_.width}), {image});
+}
+
+ValueId StagedBuilder::features(ValueId x) {
+  if (options_.head == "pool") x = builder_.node("pool", GlobalAveragePool{}, {x});
+  return builder_.node("flatten", Flatten{}, {x});
 }
 
 ValueId StagedBuilder::head(ValueId x) {
-  if (options_.head == "pool") x = builder_.node("pool", GlobalAveragePool{}, {x});
-  return builder_.gemm("fc", builder_.node("flatten", Flatten{}, {x}), options_.classes);
+  return builder_.gemm("fc", features(x), options_.classes);
 }
 
 ValueId activated_stem(StagedBuilder& b, ValueId image) {
-  return b.activate("stem.act", b.conv3x3("stem", image, b.options().widths[0], 1));
+  return b.activate("stem.act", b.conv3x3("stem", b.enter("stem", image, {{3, 1}}), b.options().widths[0], 1));
 }
 
 bool has_shortcut(const StagedBuilder& b, ValueId x, int64_t out, int64_t stride) {

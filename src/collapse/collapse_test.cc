@@ -20,21 +20,8 @@ int64_t count(const Graph& graph) {
                        [](const Node& node) { return std::holds_alternative<T>(node.op); });
 }
 
-/// The network as training leaves it: statistics and biases far from their initial values, every λ at 0.
-Graph trained(std::string_view arch, ArchOptions options, uint64_t seed = 1) {
-  Graph graph = build(arch, std::move(options));
-  Example draw(seed);
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-    if (!std::holds_alternative<BatchNorm>(node.op)) continue;
-    for (size_t i = 1; i < 5; ++i) {
-      std::vector<double> values = draw.normal(graph[node.inputs[i]].constant->shape(), 0.2).to_doubles();
-      for (double& v : values) v = i == 1 || i == 4 ? std::exp(v) : v;
-      graph[node.inputs[i]].constant =
-          Tensor::from_doubles(graph[node.inputs[i]].constant->shape(), values, DType::f32);
-    }
-  }
-  return graph;
+Graph trained(std::string_view arch, ArchOptions options) {
+  return testing::as_trained(build(arch, std::move(options)));
 }
 
 TEST(Collapse, EveryModuleBecomesOneConvolution) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "reducenet/graph.h"
+#include "rules/example.h"
 
 namespace reducenet::testing {
 
@@ -44,6 +45,22 @@ inline double relative_error(const Graph& before, const Graph& after, uint64_t s
     worst = std::max(worst, off / scale);
   }
   return worst;
+}
+
+/// The network as training leaves it: statistics, gammas and betas far from their initial values, every λ at 0.
+inline Graph as_trained(Graph graph, uint64_t seed = 1) {
+  Example draw(seed);
+  for (Node& node : graph.nodes) {
+    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
+    if (!std::holds_alternative<BatchNorm>(node.op)) continue;
+    for (size_t i = 1; i < 5; ++i) {
+      std::vector<double> values = draw.normal(graph[node.inputs[i]].constant->shape(), 0.2).to_doubles();
+      for (double& v : values) v = i == 1 || i == 4 ? std::exp(v) : v;
+      graph[node.inputs[i]].constant =
+          Tensor::from_doubles(graph[node.inputs[i]].constant->shape(), values, DType::f32);
+    }
+  }
+  return graph;
 }
 
 /// Every float constant of the graph in double: nothing is rounded when it collapses.
