@@ -161,7 +161,18 @@ def layers():
     return rows(["layer", "fastest kernel", "µs", "direct-equivalent GFLOP/s", "share of FMA peak", "error"], body)
 
 
+def chain():
+    networks = json.loads((RESULTS / "inference/chain-threads1.json").read_text())["networks"]
+    deep, shallow = networks["reduce56"]["engines"], networks["deploy29"]["engines"]
+    before, after = deep["onnxruntime"]["median_ms"], shallow["reducenet"]["median_ms"]
+    return rows(["", "ms"], [["training net, ONNX Runtime", f"{before:.3f}"],
+                             ["training net, ours", f"{deep['reducenet']['median_ms']:.3f}"],
+                             ["collapsed, ONNX Runtime", f"{shallow['onnxruntime']['median_ms']:.3f}"],
+                             ["collapsed, ours", f"{after:.3f}"], ["first / last", f"**{before / after:.2f}**"]])
+
+
 TABLES = {
+    "inference-chain": chain,
     "inference-1": inference("batch1-threads1"),
     "inference-layers": layers,
     "collapse-nodes": collapse("nodes", 1, 0),
