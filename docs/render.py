@@ -174,6 +174,7 @@ def chain():
 TABLES = {
     "inference-chain": chain,
     "inference-1": inference("batch1-threads1"),
+    "inference-32": inference("batch32-threads1"),
     "inference-layers": layers,
     "collapse-nodes": collapse("nodes", 1, 0),
     "collapse-macs": collapse("macs", 1e6, 1),
