@@ -84,7 +84,7 @@ class RandomGraph {
   }
 
   ValueId identity(ValueId x) {
-    switch (e_.integer(0, 4)) {
+    switch (e_.integer(0, linear_ ? 4 : 5)) {
       case 0:
         return e_.node(Identity{}, {x});
       case 1:
@@ -93,6 +93,8 @@ class RandomGraph {
         return e_.node(Fade{.activation = {Activation::Kind::gelu}, .lambda = 0}, {x});
       case 3:
         return e_.node(Activation{Activation::Kind::leaky_relu, 1}, {x});
+      case 5:  // a factor that is computed from constants
+        return e_.node(Binary{Binary::Kind::mul}, {x, e_.node(Unary{Unary::Kind::exp}, {e_.constant(e_.normal({1}))})});
       default:
         return e_.node(PRelu{}, {x, e_.constant(Tensor::filled({1}, 1))});
     }
