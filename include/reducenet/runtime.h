@@ -21,10 +21,12 @@ struct PlanOptions {
   /// What kernels that trade rounding for speed (Winograd) may add to the outputs, over the largest output. Errors of L
   /// layers add like independent ones, so a kernel may run a layer where its error there is at most tolerance/√L.
   double tolerance = 1e-5;
+  /// f32; bf16: dense convolutions on bfloat16 weights and activations, sums in float32; i8: on 8-bit integers, by the
+  /// ranges that the graph carries (quantize.h). All else is float32.
+  DType dtype = DType::f32;
 };
 
-/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena. Arithmetic is
-/// float32.
+/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena.
 class Plan {
  public:
   /// Throws Error(unsupported) naming the first node that no kernel can run, Error(usage) for another batch than an

@@ -8,6 +8,7 @@
 #include "reducenet/error.h"
 #include "runtime/arena.h"
 #include "runtime/kernels/rows.h"
+#include "runtime/narrow.h"
 #include "runtime/tuning.h"
 
 namespace reducenet {
@@ -87,6 +88,15 @@ class Tuner {
   std::string context_;
 };
 
+/// The kernel that moves a tensor from one layout to another.
+const Kernel* reorder_kernel(Layout from, Layout to) {
+  const Step identity{.op = Identity{}};
+  const auto all = kernels();
+  return *std::find_if(all.begin(), all.end(), [&](const Kernel* kernel) {
+    return kernel->in == from && kernel->out == to && kernel->supports(identity);
+  });
+}
+
 }  // namespace
 
 Executable::Executable(const Graph& graph, const PlanOptions& options, const KernelFilter& allowed)
@@ -97,6 +107,7 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
     input_size_ += element_count(buffer(input).shape);
     if (!buffer(input).shape.empty()) batch_ = buffer(input).shape[0];
   }
+  if (options.dtype != DType::f32) narrow(graph);
   choose_kernels(allowed);
   place_outputs();
   lay_out();
@@ -127,6 +138,8 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
     std::vector<const Kernel*> candidates;
     for (const Kernel* kernel : kernels()) {
       bool fits = kernel->supports(step) && allowed(*kernel, step) && can_lie(step.output, kernel->out);
+      fits = fits && kernel->in == step.in_layout.value_or(kernel->in) &&
+             kernel->out == step.out_layout.value_or(kernel->out);
       for (size_t i = 0; fits && i < step.inputs.size(); ++i) {
         fits = can_lie(step.inputs[i], layout_of_input(*kernel, step, i));
       }
@@ -158,6 +171,11 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
       step.inputs[i].buffer = add_reorder(step.inputs[i].buffer, layout_of_input(*step.kernel, step, i), step.node);
     }
     buffer(step.output.buffer).layout = step.kernel->out;
+    step.out_affine = buffer(step.output.buffer).affine;
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      (static_cast<int>(i) == step.epilogue.residual ? step.residual_affine : step.in_affine) =
+          buffer(step.inputs[i].buffer).affine;
+    }
     if (!step.kernel->run) {
       buffer(step.output.buffer).view_of = step.inputs[0].buffer;
       continue;
@@ -168,18 +186,32 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
   }
 }
 
+void Executable::narrow(const Graph& graph) {
+  std::optional<Quantization> scales;
+  if (options_.dtype == DType::i8) {
+    scales = quantization(graph);
+    if (!scales)
+      throw Error(ErrorKind::usage, "a plan in int8 needs the ranges of the activations: calibrate the model");
+  } else if (options_.dtype != DType::bf16) {
+    throw Error(ErrorKind::unsupported, "plans are f32, bf16 or i8, not " + std::string(to_string(options_.dtype)));
+  }
+  mark_narrow(program_, options_.dtype, scales ? &*scales : nullptr);
+}
+
 /// The buffer itself when it has the layout, else a copy that has it (made once).
 int Executable::add_reorder(int from, Layout to, std::string node) {
   if (buffer(from).layout == to) return from;
-  const Kernel& kernel = to == Layout::blocked ? kPlainToBlocked : kBlockedToPlain;
+  const Kernel& kernel = *reorder_kernel(buffer(from).layout, to);
   for (const Step& step : program_.steps) {
     if (step.kernel == &kernel && step.inputs[0].buffer == from) return step.output.buffer;
   }
   const Shape shape = buffer(from).shape;
-  program_.buffers.push_back({.name = buffer(from).name, .shape = shape, .layout = to});
+  const narrow::Affine affine = buffer(from).affine;
+  program_.buffers.push_back({.name = buffer(from).name, .shape = shape, .layout = to, .affine = affine});
   const int made = static_cast<int>(program_.buffers.size()) - 1;
   Step step{
       .node = std::move(node), .op = Identity{}, .inputs = {{from, shape}}, .output = {made, shape}, .kernel = &kernel};
+  step.in_affine = step.out_affine = affine;
   program_.steps.push_back(std::move(step));
   return made;
 }

@@ -42,6 +42,7 @@ class Executable {
   const std::vector<Step>& steps() const { return program_.steps; }
 
  private:
+  void narrow(const Graph& graph);
   void choose_kernels(const KernelFilter& allowed);
   void place_outputs();
   void lay_out();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "reducenet/op.h"
+#include "runtime/kernels/narrow.h"
 
 // What a plan is made of: buffers, steps that fill them, and the kernels that run the steps.
 
@@ -20,8 +21,9 @@ inline namespace engine {  // names apart from the public ones: collapse.h has a
 inline constexpr int64_t kBlock = 16;
 
 /// How a tensor lies in memory: `plain` row-major; `blocked` [N][⌈C/16⌉][H][W][16], where what stands behind the last
-/// channel is unspecified and never enters another channel.
-enum class Layout { plain, blocked };
+/// channel is unspecified and never enters another channel; `bytes` and `halves` the same as 8-bit integers and as
+/// bfloat16, where what stands behind the last channel is finite.
+enum class Layout { plain, blocked, bytes, halves };
 
 inline int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -32,7 +34,8 @@ inline int64_t round_up(int64_t a, int64_t b) {
 /// Floats that a tensor takes in memory.
 inline int64_t storage(const Shape& shape, Layout layout) {
   if (layout == Layout::plain) return element_count(shape);
-  return shape[0] * round_up(shape[1], kBlock) * shape[2] * shape[3];
+  const int64_t elements = shape[0] * round_up(shape[1], kBlock) * shape[2] * shape[3];
+  return layout == Layout::blocked ? elements : elements / (layout == Layout::bytes ? 4 : 2);
 }
 
 /// On cache lines, so that no vector straddles two; what is large on huge pages where the system has them, so that
@@ -63,6 +66,8 @@ struct Buffer {
   int view_of = -1;    ///< another buffer that has the same memory
   int64_t offset = 0;  ///< in floats: from the start of the arena, of the inputs or of the outputs
   Floats constant;
+  bool can_narrow = false, narrow = false;  ///< may be, and is to be, stored as bytes or halves (see narrow.h)
+  narrow::Affine affine;                    ///< what the bytes mean
 };
 
 /// A buffer as a step sees it: the same elements, perhaps under another shape (then the buffer is plain).
@@ -93,6 +98,9 @@ struct Step {
   Port output;
   Epilogue epilogue;
   int64_t macs = 0;
+
+  std::optional<Layout> in_layout, out_layout;            ///< only a kernel of these layouts may run it
+  narrow::Affine in_affine, out_affine, residual_affine;  ///< of inputs and output that are bytes
 
   std::vector<double> weight, bias;  ///< bias: one per output channel, or empty
   Shape weight_shape;
