@@ -2,13 +2,20 @@
 
 #include "formats/header/header.h"
 #include "formats/onnx/onnx.h"
+#include "formats/onnx/qdq.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
 namespace {
 
+/// A network with int8 ranges is written in QDQ form.
+void save_as_onnx(const Graph& graph, const std::filesystem::path& path) {
+  const auto scales = quantization(graph);
+  save_onnx(scales ? to_qdq(graph, *scales) : graph, path);
+}
+
 constexpr Format kFormats[] = {
-    {"onnx", ".onnx", load_onnx, [](const Graph& graph, const std::filesystem::path& path) { save_onnx(graph, path); }},
+    {"onnx", ".onnx", load_onnx, save_as_onnx},
     {"safetensors", ".safetensors", load_native, save_native},
     {"c++", ".hpp", nullptr, save_header},
 };

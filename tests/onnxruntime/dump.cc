@@ -10,6 +10,8 @@
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
+#include "reducenet/quantize.h"
+#include "reducenet/runtime.h"
 
 namespace fs = std::filesystem;
 using namespace reducenet;
@@ -61,6 +63,24 @@ void dump(const fs::path& stem, const Graph& graph) {
   write(fs::path(stem) += ".logits", logits.to_floats());
 }
 
+/// In 8 bits: what the runtime's integers compute, for ONNX Runtime's reading of the QDQ form.
+void dump_bytes(const fs::path& stem, Graph graph) {
+  std::vector<std::vector<float>> batches(8);
+  const Shape one{1, 3, 32, 32};
+  for (std::vector<float>& image : batches) {
+    image.resize(static_cast<size_t>(element_count(one)));
+    for (float& v : image) v = uniform(-2, 2);
+  }
+  set_quantization(graph, calibrate(graph, batches, 1));
+  save(graph, fs::path(stem) += ".onnx");
+  const Plan plan(graph, {.batch = 2, .dtype = DType::i8});
+  std::vector<float> image(static_cast<size_t>(plan.input_size())), logits(static_cast<size_t>(plan.output_size()));
+  for (float& v : image) v = uniform(-2, 2);
+  plan.run(image, logits);
+  write(fs::path(stem) += ".input", image);
+  write(fs::path(stem) += ".logits", logits);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -80,7 +100,9 @@ int main(int argc, char** argv) try {
     dump(folder / (std::string(name) + "-fading"), graph);
     end_fades(graph, 0);
     dump(folder / (std::string(name) + "-deep"), graph);
-    dump(folder / (std::string(name) + "-shallow"), collapse(graph).graph);
+    const Graph shallow = collapse(graph).graph;
+    dump(folder / (std::string(name) + "-shallow"), shallow);
+    dump_bytes(folder / (std::string(name) + "-int8"), shallow);
   }
 } catch (const Error& error) {
   std::fprintf(stderr, "%s\n", error.what());
