@@ -23,32 +23,6 @@ constexpr std::string_view kIncludes = R"(#include <cmath>
 #include <utility>
 )";
 
-// 0 name, 1 literals, 2 rows, 3 characters of a row and its end, 4 digits of a row, 5 weights
-constexpr std::string_view kWeights = R"(
-// Four bytes in five characters: digits of base 85, the lowest first.
-inline constexpr char kText[{2}][{3}] = {{
-{1}}};
-
-struct Weights {{
-  alignas(64) float data[{5}];
-  Weights() noexcept {{
-    for (Size i = 0; i < {5}; ++i) {{
-      const char* digits = kText[i * 5 / {4}] + i * 5 % {4};
-      std::uint32_t word = 0;
-      for (int k = 5; k-- > 0;) {{
-        const char c = digits[k];
-        word = word * 85 + static_cast<std::uint32_t>(c == '!' ? 28 : c == 'x' ? 57 : c - '#');
-      }}
-      std::memcpy(data + i, &word, sizeof word);
-    }}
-  }}
-}};
-inline const float* weights() noexcept {{
-  static const Weights decoded;
-  return decoded.data;
-}}
-)";
-
 std::string shape_text(const Graph& graph, const std::vector<ValueId>& ids) {
   std::string text;
   for (const ValueId id : ids) {
@@ -93,8 +67,8 @@ inline void preprocess(const unsigned char* pixels, float* input) noexcept {{
   }}
 }}
 )",
-      p->height, p->width, p->channels, doubles(p->mean), doubles(p->std), literal(p->channel_order), literal(p->resize),
-      doubles(scale), doubles(shift), p->channel_order == "BGR" ? "image_channels - 1 - c" : "c");
+      p->height, p->width, p->channels, doubles(p->mean), doubles(p->std), literal(p->channel_order),
+      literal(p->resize), doubles(scale), doubles(shift), p->channel_order == "BGR" ? "image_channels - 1 - c" : "c");
 }
 
 std::string class_names_text(const Graph& graph) {
@@ -117,9 +91,6 @@ std::string one_line(std::string text) {
 std::string to_header(const Graph& graph, std::string_view stem) {
   const std::string name = identifier(stem);
   const Translation program = translate(graph);
-  std::vector<float> stored = program.weights;
-  if (stored.empty()) stored.push_back(0);
-  const Literals literals = as_literals(std::as_bytes(std::span(stored)));
   const int64_t arena = std::max<int64_t>(program.arena, 1);
 
   std::string text =
@@ -145,22 +116,22 @@ namespace {0} {{
 inline constexpr std::ptrdiff_t input_size = {8}, output_size = {9};  // floats
 )",
                       name, one_line(shape_text(graph, graph.inputs)), one_line(shape_text(graph, graph.outputs)),
-                      program.steps, program.macs, stored.size() * sizeof(float), arena * 4, kIncludes,
-                      program.input_size, program.output_size);
+                      program.steps, program.macs, program.blob.stored(), arena * 4, kIncludes, program.input_size,
+                      program.output_size);
   text += class_names_text(graph) + preprocessing_text(graph);
   text += fmt::format(
       "\n/// What a run writes beside its output.\nstruct Arena {{\n  alignas(64) float data[{}];\n}};\n", arena);
   text += "\nnamespace detail {\n\n" + std::string(kKernels);
-  text += fmt::format(kWeights, name, literals.text, literals.rows, kRowCharacters + 1, kRowCharacters, stored.size());
+  text += program.blob.source();
   text += "\n}  // namespace detail\n";
   text += fmt::format(
       "\ninline void run(const float* input, float* output, Arena& arena) noexcept {{\n"
       "  using namespace detail;\n"
-      "  float* const a = arena.data;\n  const float* const w = weights();\n"
-      "  (void)input, (void)output, (void)a, (void)w;\n{}}}\n"
+      "  float* const a = arena.data;\n"
+      "  (void)input, (void)output, (void)a;\n{}{}}}\n"
       "\ninline void run(const float* input, float* output) noexcept {{\n"
       "  static Arena arena;\n  run(input, output, arena);\n}}\n\n}}  // namespace {}\n",
-      program.calls, name);
+      program.blob.pointers(), program.calls, name);
   return text;
 }
 

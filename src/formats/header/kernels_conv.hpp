@@ -72,6 +72,15 @@ inline float clamped(float v, float low, float high) noexcept {
   return v < low ? low : v > high ? high : v;
 }
 
+/// The nearest number that 8 bits hold:  scale·(clamp(round(v/scale) + zero, 0, 255) − zero).
+inline float rounded(float v, float inverse, float scale, float zero) noexcept {
+  return scale * (clamped(std::nearbyint(v * inverse) + zero, 0, 255) - zero);
+}
+/// Weights of 16 output channels, each with its scale.
+inline void scale_lanes(float* weights, Size count, const float* scales) noexcept {
+  for (Size i = 0; i < count; ++i) weights[i] *= scales[i % kBlock];
+}
+
 /// One that the compiler removes, for a step without a curve behind its clamp.
 struct NoCurve {
   float operator()(float v) const noexcept { return v; }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "formats/header/curves.h"
@@ -11,12 +12,15 @@
 #include "formats/header/text.h"
 #include "graph/strides.h"
 #include "reducenet/error.h"
+#include "reducenet/quantize.h"
 #include "runtime/arena.h"
+#include "runtime/narrow.h"
 
 namespace reducenet::header {
 namespace {
 
 constexpr const char* kNoCurve = "NoCurve{}";
+constexpr Layout kNarrow = Layout::bytes;
 
 class Translator {
  public:
@@ -26,7 +30,7 @@ class Translator {
     for (const Buffer& buffer : program_.buffers) {
       slots_.push_back({.shape = buffer.shape, .place = buffer.place});
       if (buffer.place != Buffer::Place::constant) continue;
-      slots_.back().offset = store(std::vector<float>(buffer.constant.begin(), buffer.constant.end()));
+      slots_.back().constant = result_.blob.add(std::vector<float>(buffer.constant.begin(), buffer.constant.end()));
     }
     for (const int input : program_.inputs) {
       slots_[at(input)].offset = result_.input_size;
@@ -50,14 +54,6 @@ class Translator {
 
   // Memory.
 
-  /// Copies into the weights, on a cache line; where that is.
-  int64_t store(const std::vector<float>& floats) {
-    result_.weights.resize(static_cast<size_t>(round_up(static_cast<int64_t>(result_.weights.size()), kBlock)));
-    const auto offset = static_cast<int64_t>(result_.weights.size());
-    result_.weights.insert(result_.weights.end(), floats.begin(), floats.end());
-    return offset;
-  }
-
   static int64_t row(const Slot& s) { return (s.left + s.shape[3] + s.right) * s.block; }
   static int64_t blocks(const Slot& s) { return ceil_div(s.shape[1], s.block); }
   static int64_t floats(const Slot& s) {
@@ -71,7 +67,8 @@ class Translator {
   /// A pointer to the slot's first element: the pixel (0, 0), or `left` pixels before it.
   std::string pointer(int slot, int64_t left = 0) const {
     const Slot &s = slots_[at(slot)], &memory = slots_[at(root(slot))];
-    constexpr const char* names[] = {"a", "input", "output", "w"};
+    constexpr const char* names[] = {"a", "input", "output"};
+    if (memory.place == Buffer::Place::constant) return memory.constant;
     return fmt::format("{} + {}", names[static_cast<size_t>(memory.place)], memory.offset + (s.left - left) * s.block);
   }
   std::string borders(int slot) const {
@@ -154,6 +151,31 @@ class Translator {
   int image(const Port& port) { return image(port.buffer, port.shape, kBlock); }
   int image(const Step& step, size_t input = 0) { return image(step.inputs[input]); }
 
+  /// A function that rounds a float to what the buffer's bytes hold.
+  std::string rounding(int buffer) const {
+    const narrow::Affine& as = program_.buffers[at(buffer)].affine;
+    return fmt::format("[](float v) noexcept {{ return rounded(v, {}, {}, {}); }}", number(1 / as.scale),
+                       number(as.scale), number(as.zero));
+  }
+
+  /// The image of a buffer, rounded to bytes: itself where it was stored so, else a copy.
+  int in_bytes(int buffer, int slot) {
+    if (stored_in_bytes_.contains(buffer)) return slot;
+    const auto key = std::make_tuple(slot, int64_t{-1}, Shape{});
+    if (const auto found = converted_.find(key); found != converted_.end()) return found->second;
+    const int copy = new_slot({.shape = slots_[at(slot)].shape, .block = slots_[at(slot)].block});
+    add("rounded to 8 bits", {slot}, copy, [=, this] {
+      const Slot& s = slots_[at(copy)];
+      return fmt::format(
+          "  for_each_row({}, {}, {}, {}, {}, {}, {}, {}, {}, {},\n"
+          "               [](float* y, const float* a, const float*, Size count) noexcept {{\n"
+          "                 for (Size k = 0; k < count; ++k) y[k] = {}(a[k]);\n               }});\n",
+          s.shape[0], blocks(s), s.shape[2], s.shape[3] * s.block, layout(copy), layout(slot), layout(slot),
+          pointer(copy), pointer(slot), pointer(slot), rounding(buffer));
+    });
+    return converted_[key] = copy;
+  }
+
   /// The step's output, as an image or plain.
   int output(const Step& step, int64_t block) {
     Slot& slot = slots_[at(step.output.buffer)];
@@ -180,7 +202,8 @@ class Translator {
   }
   [[noreturn]] static void unknown() { throw Error(ErrorKind::unsupported, "a C++ header cannot run this op"); }
 
-  static std::string curve(const Step& step) {
+  std::string curve(const Step& step) const {
+    if (stored_in_bytes_.contains(step.output.buffer)) return rounding(step.output.buffer);
     if (!step.epilogue.curve) return kNoCurve;
     return "[](float v) noexcept { return " + curve_expression(step) + "; }";
   }
@@ -203,8 +226,16 @@ class Translator {
     const bool depthwise = op.groups > 1 && op.groups == x[1] && w[0] == x[1];
     const bool planes = op.groups == 1 && x[1] < kBlock && slots_[at(step.inputs[0].buffer)].block == 0;
     const int64_t block = planes ? 1 : kBlock;
-    const int from = image(step.inputs[0].buffer, x, block);
-    const int residual = step.epilogue.residual < 0 ? -1 : image(step, static_cast<size_t>(step.epilogue.residual));
+    const bool bytes = step.in_layout.has_value();
+    int from = image(step.inputs[0].buffer, x, block);
+    if (bytes) from = in_bytes(step.inputs[0].buffer, from);
+    int residual = -1;
+    if (step.epilogue.residual >= 0) {
+      const Port& port = step.inputs[at(step.epilogue.residual)];
+      residual = image(port);
+      if (step.out_layout == kNarrow) residual = in_bytes(port.buffer, residual);
+    }
+    if (step.out_layout == kNarrow) stored_in_bytes_.insert(step.output.buffer);
     const int to = output(step, kBlock);
     const int64_t reach = (y[3] - 1) * op.stride[1] + (w[3] - 1) * op.dilation[1] - op.padding.left - (x[3] - 1);
     slots_[at(from)].left = std::max(slots_[at(from)].left, op.padding.left);
@@ -212,7 +243,16 @@ class Translator {
 
     const std::vector<Range> ranges = ranges_of(op, w, block);
     const std::vector<float> packed = depthwise ? pack_depthwise(step) : pack_conv(step, ranges, block);
-    const int64_t weights = store(packed), bias = store(pack_bias(step, round_up(w[0], kBlock)));
+    std::string weights;
+    if (bytes) {
+      const std::vector<double> scales = weight_scales(step.weight, w[0]);
+      std::vector<float> padded(scales.begin(), scales.end());
+      padded.resize(static_cast<size_t>(round_up(w[0], kBlock)), 1);
+      weights = result_.blob.add_bytes(packed, x[1] * w[2] * w[3] * kBlock, padded);
+    } else {
+      weights = result_.blob.add_weights(packed);
+    }
+    const std::string bias = result_.blob.add(pack_bias(step, round_up(w[0], kBlock)));
     const bool rows_first = packed.size() < static_cast<size_t>(element_count(x));
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
@@ -232,7 +272,7 @@ class Translator {
           "  {{\n{}"
           "    constexpr Conv p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
           "{}}};\n"
-          "    {}(p, {}, w + {}, w + {}, {}, {}, {});\n  }}\n",
+          "    {}(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
           op.dilation[0], block, op.dilation[1] * block, op.stride[1] * block, layout(from), layout(to),
           residual < 0 ? none : layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low),
@@ -246,8 +286,8 @@ class Translator {
     const int from = plain(step.inputs[0].buffer);
     const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
     const int to = output(step, 0);
-    const int64_t weights = store(std::vector<float>(step.weight.begin(), step.weight.end()));
-    const int64_t bias = store(pack_bias(step, y[1]));
+    const std::string weights = result_.blob.add_weights({step.weight.begin(), step.weight.end()});
+    const std::string bias = result_.blob.add(pack_bias(step, y[1]));
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
@@ -255,7 +295,7 @@ class Translator {
       return fmt::format(
           "  {{\n    constexpr ConvTranspose p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
           "{}}};\n"
-          "    conv_transpose(p, {}, w + {}, w + {}, {}, {}, {});\n  }}\n",
+          "    conv_transpose(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           x[0], x[1], x[2], x[3], y[1], y[2], y[3], op.groups, w[2], w[3], op.stride[0], op.stride[1], op.padding.top,
           op.padding.left, op.dilation[0], op.dilation[1], number(s.epilogue.low), number(s.epilogue.high),
           pointer(from), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
@@ -268,13 +308,14 @@ class Translator {
     const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
     const int to = output(step, 0);
     const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
-    const int64_t weights = store(pack_affine(step)), bias = store(pack_bias(step, round_up(outputs, kBlock)));
+    const std::string weights = result_.blob.add_weights(pack_affine(step));
+    const std::string bias = result_.blob.add(pack_bias(step, round_up(outputs, kBlock)));
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
       const Step& s = *this_step;
-      return fmt::format("  affine({}, {}, {}, {}, {}, {}, w + {}, w + {}, {}, {}, {});\n", s.output.shape[0], inputs,
-                         outputs, number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
+      return fmt::format("  affine({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});\n", s.output.shape[0], inputs, outputs,
+                         number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
                          residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
     });
   }
@@ -442,14 +483,17 @@ class Translator {
   Program program_;
   std::vector<Slot> slots_;  // the program's buffers, then what was added
   std::vector<Item> items_;
-  std::map<std::tuple<int, int64_t, Shape>, int> converted_;  // (slot, block, shape) → its copy
+  std::map<std::tuple<int, int64_t, Shape>, int> converted_;  // (slot, block, shape) → its copy; block −1: in bytes
+  std::set<int> stored_in_bytes_;                             // buffers
   Translation result_;
 };
 
 }  // namespace
 
 Translation translate(const Graph& graph) {
-  return Translator(lower(graph, 1))();
+  Program program = lower(graph, 1);
+  if (const auto scales = quantization(graph)) mark_narrow(program, DType::i8, &*scales);
+  return Translator(std::move(program))();
 }
 
 }  // namespace reducenet::header

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/header/blob.h"
 #include "reducenet/graph.h"
 #include "runtime/lower.h"
 
@@ -18,7 +19,8 @@ struct Slot {
   int64_t block = 0;            ///< channels in a row of pixels: 16, 1, or 0 for plain
   int64_t left = 0, right = 0;  ///< pixels of zeros beside every row
   Buffer::Place place = Buffer::Place::arena;
-  int64_t offset = 0;  ///< floats
+  int64_t offset = 0;    ///< floats
+  std::string constant;  ///< where it stands, for constants
   int view_of = -1;
 };
 
@@ -33,8 +35,8 @@ struct Item {
 /// What a header says beside its constants.
 struct Translation {
   std::string calls;
-  std::vector<float> weights;  ///< biases and constants among them
-  int64_t arena = 0;           ///< floats
+  Blob blob;          ///< weights, biases and constants
+  int64_t arena = 0;  ///< floats
   int64_t input_size = 0, output_size = 0;
   int64_t steps = 0, macs = 0;
 };
