@@ -64,10 +64,15 @@ typedef enum reducenet_tune {
   REDUCENET_TUNE_FULL = 2
 } reducenet_tune;
 
+/* Of the dense convolutions' weights and activations. INT8 needs a model that carries its ranges
+ * (`reducenet export --dtype int8 --data ...`). */
+typedef enum reducenet_dtype { REDUCENET_F32 = 0, REDUCENET_BF16 = 1, REDUCENET_INT8 = 2 } reducenet_dtype;
+
 typedef struct reducenet_plan_options {
   int64_t batch;       /* images in a run, where the model leaves that open; 0: 1 */
   int threads;         /* the caller's included; 0: 1 */
   reducenet_tune tune; /* how kernels are chosen: by rule, or by timing them */
+  reducenet_dtype dtype;
 } reducenet_plan_options;
 
 /* The model made ready to run. `options` may be NULL. The model may be freed afterwards. */

@@ -14,7 +14,7 @@ namespace reducenet::cli {
 namespace {
 
 struct Options {
-  std::string model, dtype = "f32";
+  std::string model;
   PlanOptions plan;
   double seconds = 1;
   bool steps = false;
@@ -28,8 +28,9 @@ std::filesystem::path tuning_cache() {
 }
 
 Result bench_model(const Options& options) {
-  require_f32("bench", options.dtype);
-  const Plan plan(settle(load(options.model)), options.plan);
+  Graph graph = settle(load(options.model));
+  if (options.plan.dtype == DType::i8) graph = calibrated_for_timing(graph);
+  const Plan plan(graph, options.plan);
   double error = 0;
   for (const Plan::Step& step : plan.steps()) error += step.error * step.error;
   const BenchResult timing = bench(plan, options.seconds);
@@ -67,7 +68,7 @@ Action declare_bench(CLI::App& app) {
   app.add_option("model", options->model, "Model file (.onnx, .safetensors)")->required();
   app.add_option("--threads", options->plan.threads, "Threads (1)")->check(CLI::PositiveNumber);
   app.add_option("--batch", options->plan.batch, "Images at once (1)")->check(CLI::PositiveNumber);
-  add_dtype(app, options->dtype);
+  add_dtype(app, options->plan.dtype);
   app.add_option("--tune", options->plan.tune,
                  "Choose kernels by timing them: none (by rule, deterministic; the default)")
       ->transform(CLI::CheckedTransformer(tunes))

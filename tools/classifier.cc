@@ -85,11 +85,11 @@ int default_threads() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-Classifier::Classifier(const Graph& graph, int64_t batch, int threads)
+Classifier::Classifier(const Graph& graph, int64_t batch, int threads, DType dtype)
     : batch_(batch),
       preprocessing_(preprocessing_of(graph)),
       names_(reducenet::class_names(graph.metadata)),
-      plan_(settle(graph), {.batch = batch, .threads = threads}),
+      plan_(settle(graph), {.batch = batch, .threads = threads, .dtype = dtype}),
       classes_(plan_.output_size() / batch),
       softmax_(!graph.nodes.empty() && std::holds_alternative<Softmax>(graph.nodes.back().op)),
       input_(static_cast<size_t>(plan_.input_size())),

@@ -24,7 +24,7 @@ int default_threads();
 /// A model with one image input and one row of scores, ready to run.
 class Classifier {
  public:
-  Classifier(const Graph& graph, int64_t batch, int threads);
+  Classifier(const Graph& graph, int64_t batch, int threads, DType dtype = DType::f32);
 
   const Preprocessing& preprocessing() const { return preprocessing_; }
   const Plan& plan() const { return plan_; }

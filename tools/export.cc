@@ -3,21 +3,47 @@
 #include <filesystem>
 
 #include "dtype.h"
+#include "reducenet/collapse.h"
 #include "reducenet/formats.h"
+#include "reducenet/quantize.h"
 #include "verbs.h"
 
 namespace reducenet::cli {
 namespace {
 
 struct Options {
-  std::string model, out, dtype = "f32";
+  std::string model, out, data;
+  DType dtype = DType::f32;
+  int64_t calibration = 256;
 };
 
 Result export_model(const Options& options) {
-  require_f32("export", options.dtype);
-  save(load(options.model), options.out);
+  Graph graph = load(options.model);
+  Quantised quantised;
+  switch (options.dtype) {
+    case DType::i8:
+      if (options.data.empty()) {
+        throw Error(ErrorKind::usage, "export: --dtype int8 needs --data: images to take the activations' ranges from");
+      }
+      quantised = quantise(settle(graph), options.data, options.calibration);
+      graph = quantised.graph;
+      break;
+    case DType::bf16:
+      if (std::filesystem::path(options.out).extension() == ".onnx") {
+        throw Error(ErrorKind::unsupported,
+                    options.out + ": ONNX mixes no bf16 weights with float32; .safetensors and .hpp do");
+      }
+      graph = with_bf16_weights(graph);
+      break;
+    default:
+      break;
+  }
+  save(graph, options.out);
   const auto bytes = std::filesystem::file_size(options.out);
-  return {{{"out", options.out}, {"bytes", bytes}}, fmt::format("wrote {} ({} bytes)\n", options.out, bytes)};
+  Result result{{{"out", options.out}, {"bytes", bytes}}, quantised.text};
+  for (const auto& [key, value] : quantised.report.items()) result.json[key] = value;
+  result.text += fmt::format("wrote {} ({} bytes)\n", options.out, bytes);
+  return result;
 }
 
 }  // namespace
@@ -27,6 +53,10 @@ Action declare_export(CLI::App& app) {
   app.add_option("model", options->model, "Model file (.onnx, .safetensors)")->required();
   app.add_option("-o,--out", options->out, "Where to write; the extension is the format")->required();
   add_dtype(app, options->dtype);
+  app.add_option("--data", options->data,
+                 "Images: ranges for int8 from the training ones, accuracy from the test ones");
+  app.add_option("--calibration", options->calibration, "Training images that the ranges are taken from (256)")
+      ->check(CLI::PositiveNumber);
   return [options] { return export_model(*options); };
 }
 

@@ -132,6 +132,9 @@ reducenet_status reducenet_plan_create(const reducenet_model* model, const reduc
       require(options->batch >= 0, "a batch must be positive");
       require(options->tune >= REDUCENET_TUNE_NONE && options->tune <= REDUCENET_TUNE_FULL, "no such way to tune");
       wanted.tune = static_cast<Tune>(options->tune);
+      require(options->dtype >= REDUCENET_F32 && options->dtype <= REDUCENET_INT8, "no such number type");
+      constexpr DType types[] = {DType::f32, DType::bf16, DType::i8};
+      wanted.dtype = types[options->dtype];
     }
     *plan = new reducenet_plan{Plan(model->graph, wanted)};
   });

@@ -41,7 +41,7 @@ TEST_F(CApi, RunsAsTheCppApiDoes) {
   ASSERT_EQ(reducenet_image_size(model, &size), REDUCENET_OK);
   EXPECT_EQ(size.height * size.width * size.channels, 9u * 7 * 3);
 
-  const reducenet_plan_options options{.batch = 2, .threads = 2, .tune = REDUCENET_TUNE_NONE};
+  const reducenet_plan_options options{.batch = 2, .threads = 2, .tune = REDUCENET_TUNE_NONE, .dtype = REDUCENET_F32};
   reducenet_plan* plan = nullptr;
   ASSERT_EQ(reducenet_plan_create(model, &options, &plan), REDUCENET_OK) << reducenet_last_error();
   EXPECT_EQ(reducenet_batch(plan), 2u);
@@ -90,9 +90,12 @@ TEST_F(CApi, FailuresHaveAStatusAndAMessage) {
   EXPECT_EQ(reducenet_image_size(model, &size), REDUCENET_UNSUPPORTED);
   EXPECT_EQ(reducenet_class_count(model), 0u);
   reducenet_plan* plan = nullptr;
-  const reducenet_plan_options nonsense{.batch = 1, .threads = -1, .tune = REDUCENET_TUNE_NONE};
+  const reducenet_plan_options nonsense{.batch = 1, .threads = -1, .tune = REDUCENET_TUNE_NONE, .dtype = REDUCENET_F32};
   EXPECT_EQ(reducenet_plan_create(model, &nonsense, &plan), REDUCENET_USAGE);
   EXPECT_EQ(plan, nullptr);
+  const reducenet_plan_options uncalibrated{
+      .batch = 1, .threads = 1, .tune = REDUCENET_TUNE_NONE, .dtype = REDUCENET_INT8};
+  EXPECT_EQ(reducenet_plan_create(model, &uncalibrated, &plan), REDUCENET_USAGE);
   ASSERT_EQ(reducenet_plan_create(model, nullptr, &plan), REDUCENET_OK);
   float x = 0, y = 0;
   EXPECT_EQ(reducenet_run(plan, nullptr, &x, 1, &y, 1), REDUCENET_USAGE);

@@ -94,12 +94,24 @@ refuses 4 'absent\.png' predict small.onnx absent.png
 # bench, export
 json '.median_ms > 0 and .p90_ms >= .median_ms and .images_per_s > 0' bench small.onnx --seconds 0.05
 prints 'median' bench small.onnx --seconds 0.05 --batch 2 --threads 2 --steps
-refuses 5 'bf16' bench small.onnx --dtype bf16
+json '.median_ms > 0' bench small.onnx --seconds 0.05 --dtype bf16
+json '.median_ms > 0 and any(.steps[]; .kernel == "conv-int8")' bench small.onnx --seconds 0.05 --dtype int8 --steps
 refuses 2 '--threads' bench small.onnx --threads 0
 prints 'wrote small.safetensors' export small.onnx -o small.safetensors
 json '.verified' verify small.onnx small.safetensors
 prints 'wrote small.hpp' export small.onnx -o small.hpp
 grep -q '^namespace small {' small.hpp || fail 'no namespace'
+json '.top1_f32 >= 0 and .top1_int8 >= 0 and .top1_int8_plain >= 0 and .n == 40' export small.onnx -o int8.onnx --dtype int8 --data generated:200
+prints 'int8, equalised' export small.onnx -o int8.safetensors --dtype int8 --data generated:200
+prints 'conv-int8' bench int8.safetensors --dtype int8 --seconds 0.05 --steps
+prints 'wrote int8.hpp' export int8.safetensors -o int8.hpp
+refuses 2 'needs --data' export small.onnx -o never.onnx --dtype int8
+refuses 2 'collapse the model first' export reduce.onnx -o never.onnx --dtype int8 --data generated:200
+prints 'wrote half.safetensors' export small.onnx -o half.safetensors --dtype bf16
+prints 'median' bench half.safetensors --dtype bf16 --seconds 0.05
+prints 'wrote half.hpp' export small.onnx -o half.hpp --dtype bf16
+refuses 5 'bf16' export small.onnx -o never.onnx --dtype bf16
+absent never.onnx
 refuses 2 'cannot be read: small\.hpp' inspect small.hpp
 refuses 2 'small\.docx' export small.onnx -o small.docx
 

@@ -1,0 +1,92 @@
+#include "dtype.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+#include "classifier.h"
+#include "reducenet/error.h"
+#include "reducenet/quantize.h"
+#include "table.h"
+
+namespace reducenet::cli {
+namespace {
+
+void require_merged(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    if (std::holds_alternative<BatchNorm>(node.op)) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("node '{}' ({}): int8 starts from merged layers; collapse the model first", node.name,
+                              describe(node.op)));
+    }
+  }
+}
+
+/// `count` images spread over the set, as inputs of the model, one a batch.
+std::vector<std::vector<float>> spread(const Preprocessing& preprocessing, const ImageSet& images, int64_t count) {
+  std::vector<std::vector<float>> inputs;
+  const int64_t n = std::min(count, images.count());
+  for (int64_t i = 0; i < n; ++i) {
+    inputs.emplace_back(static_cast<size_t>(images.image_bytes()));
+    preprocessing.apply(images.image(i * images.count() / n), inputs.back().data());
+  }
+  return inputs;
+}
+
+}  // namespace
+
+Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
+  require_merged(graph);
+  const Preprocessing preprocessing = preprocessing_of(graph);
+  const auto inputs = spread(preprocessing, load_for(preprocessing, data, Split::train), count);
+  const ImageSet test = load_for(preprocessing, data, Split::test);
+  Graph plain = graph, equalised = equalise(graph);
+  set_quantization(plain, calibrate(plain, inputs, 1));
+  set_quantization(equalised, calibrate(equalised, inputs, 1));
+
+  Quantised result{.graph = equalised};
+  Table table({"", "top-1, %"});
+  const auto row = [&](const char* key, const std::string& label, const Graph& candidate, DType dtype) {
+    Classifier classifier(candidate, 16, default_threads(), dtype);
+    const double top1 = evaluate_images(classifier, test).top1;
+    result.report[key] = top1;
+    table.add({label, fmt::format("{:.2f}", 100 * top1)});
+  };
+  row("top1_f32", "float32", graph, DType::f32);
+  row("top1_int8_plain", "int8, not equalised", plain, DType::i8);
+  row("top1_int8", "int8, equalised", equalised, DType::i8);
+  result.report["n"] = test.count();
+  result.report["calibration_images"] = static_cast<int64_t>(inputs.size());
+  result.text =
+      fmt::format("{} test images, ranges from {} training images\n{}", test.count(), inputs.size(), table.str());
+  return result;
+}
+
+Graph calibrated_for_timing(const Graph& graph) {
+  Graph result = graph;
+  if (quantization(graph)) return result;
+  warn("the model carries no int8 ranges (export --dtype int8 --data …): using those of noise, for timing only");
+  const Plan plan(graph);
+  std::mt19937_64 random(0);
+  std::normal_distribution<float> normal;
+  std::vector<float> noise(static_cast<size_t>(plan.input_size()));
+  for (float& value : noise) value = normal(random);
+  set_quantization(result, calibrate(graph, std::vector<std::vector<float>>{noise}, 1));
+  return result;
+}
+
+Graph with_bf16_weights(const Graph& graph) {
+  Graph result = graph;
+  for (const Node& node : graph.nodes) {
+    const bool has_weights = std::holds_alternative<Conv2d>(node.op) ||
+                             std::holds_alternative<ConvTranspose2d>(node.op) ||
+                             std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op);
+    if (!has_weights || !graph.constant(node.inputs[1])) continue;
+    Value& value = result[node.inputs[1]];
+    value.constant = value.constant->cast(DType::bf16);
+    value.dtype = DType::bf16;
+  }
+  return result;
+}
+
+}  // namespace reducenet::cli
