@@ -4,6 +4,7 @@
 
 #include "dtype.h"
 #include "reducenet/collapse.h"
+#include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "reducenet/quantize.h"
 #include "verbs.h"
