@@ -106,9 +106,10 @@ std::optional<Shape> output_shape(Graph part, const std::vector<Shape>& shapes) 
   return part[part.outputs[0]].shape;
 }
 
-/// `site` is the original network with every shape known.
-Trial prepare(const Site& site, const Graph& after, const Region& region) {
-  const Graph& before = site.graph;
+/// The original network has every shape known. What an input can be is known from both: they are the same there, as the
+/// regions before this one show.
+Trial prepare(const Site& old, const Site& made, const Region& region) {
+  const Graph &before = old.graph, &after = made.graph;
   Trial trial{cut_out(before, region.before, region.inputs, region.output),
               cut_out(after, region.after, region.inputs, region.output),
               {},
@@ -124,7 +125,9 @@ Trial prepare(const Site& site, const Graph& after, const Region& region) {
   for (const std::string& name : region.inputs) {
     const ValueId id = before.find_value(name);
     trial.shapes.push_back(before[id].shape.value());
-    trial.ranges.push_back(range_of(site, id));
+    const ValueId same = after.find_value(name);
+    const Range x = range_of(old, id), y = same ? range_of(made, same) : Range{};
+    trial.ranges.push_back({std::max(x.low, y.low), std::min(x.high, y.high)});
     for (int64_t& dim : trial.shapes.back()) dim = dim < 0 ? 8 : dim;  // behind an op of unknown shape
     trial.batched &= same_plane(trial.shapes.back(), trial.shapes[0]);
   }
@@ -234,8 +237,9 @@ std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   return outputs(part, trial, {&positive, 1})[0];
 }
 
-RegionCheck check(const Site& before, const Graph& after, const Region& region, std::mt19937_64& random) {
-  const Trial trial = prepare(before, after, region);
+RegionCheck check(const Site& before, const Site& collapsed, const Region& region, std::mt19937_64& random) {
+  const Graph& after = collapsed.graph;
+  const Trial trial = prepare(before, collapsed, region);
   const Sample a = draw(trial, random), b = draw(trial, random), zero = bases(trial);
   const Sample samples[] = {combine(combine(a, b, std::plus<>()), zero, std::minus<>()), a, b, zero};
   const Sample old = outputs(trial.before, trial, samples);
@@ -268,9 +272,10 @@ std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& col
   std::mt19937_64 random(collapsed.regions.size());
   std::vector<RegionCheck> checks;
   const Graph sized = with_sizes(before, kSide);
-  const Uses uses(sized);
-  for (const Region& region : collapsed.regions)
-    checks.push_back(check({sized, uses, {}, {}}, collapsed.graph, region, random));
+  const Uses old_uses(sized), new_uses(collapsed.graph);
+  for (const Region& region : collapsed.regions) {
+    checks.push_back(check({sized, old_uses, {}, {}}, {collapsed.graph, new_uses, {}, {}}, region, random));
+  }
   return checks;
 }
 

@@ -127,6 +127,45 @@ TEST(Collapse, ASecondCollapseFindsNothing) {
   EXPECT_EQ(print(twice.graph), print(once.graph));
 }
 
+// DBB (arXiv 2103.13425): 3×3, 1×1, 1×1 then 3×3, and 1×1 then mean, each with batch norms; where a branch pads in its
+// middle, it pads with the shift of its batch norm.
+TEST(Collapse, ADiverseBranchBlockBecomesOneConvolution) {
+  Example e(11);
+  const ValueId x = e.node(Activation{}, {e.image()});
+  const ConvChoice pointwise{.out = 3, .kernel = 1, .stride = 1, .padding = Padding{}, .bias = false};
+  const ConvChoice square{
+      .out = 4, .kernel = 3, .stride = 1, .dilation = 1, .groups = 1, .padding = Padding{}, .bias = false};
+  const auto padded = [&](ValueId y) {
+    y = e.batch_norm(y);
+    const Graph& graph = e.graph();
+    const Node& bn = graph.nodes.back();
+    std::vector<double> shift;
+    for (int64_t c = 0; c < e.channels(y); ++c) {
+      const auto at = [&](size_t i) { return graph.constant(bn.inputs[i])->to_doubles()[static_cast<size_t>(c)]; };
+      shift.push_back(at(2) - at(3) * at(1) / std::sqrt(at(4) + 1e-5));
+    }
+    const Shape each{1, e.channels(y), 1, 1};
+    const ValueId v = e.constant(Tensor::from_doubles(each, shift, DType::f32));
+    y = e.node(Pad{.begin = {0, 0, 1, 1}, .end = {0, 0, 1, 1}}, {e.node(Binary{Binary::Kind::sub}, {y, v})});
+    return e.node(Binary{}, {y, v});
+  };
+  ConvChoice same = square;
+  same.padding = Padding{1, 1, 1, 1};
+  ConvChoice wide = pointwise;
+  wide.out = 4;
+  ValueId sum = e.batch_norm(e.conv(x, same));
+  sum = e.node(Binary{}, {sum, e.batch_norm(e.conv(x, wide))});
+  sum = e.node(Binary{}, {sum, e.batch_norm(e.conv(padded(e.conv(x, pointwise)), square))});
+  const ValueId mean = e.node(AveragePool{.kernel = {3, 3}}, {padded(e.conv(x, wide))});
+  sum = e.node(Binary{}, {sum, e.batch_norm(mean)});
+  e.output(e.node(Activation{}, {sum}));
+  const Graph graph = std::move(e).finish();
+  const Collapsed result = collapse(graph);
+  EXPECT_EQ(result.graph.nodes.size(), 3u) << print(result.graph);
+  const Certificate certificate = verify(graph, result, {.samples = 2});
+  EXPECT_TRUE(certificate.verified) << certificate.why;
+}
+
 TEST(Collapse, NamesOfInputsAndOutputsPersist) {
   GraphBuilder b("names");
   const ValueId x = b.input("x", {1, 2, 4, 4});

@@ -39,11 +39,22 @@ class RandomGraph {
  private:
   bool is_small(ValueId x) { return e_.shape(x)[2] < 4 || e_.shape(x)[3] < 4; }
 
+  /// Padding with what a 1×1 convolution makes of zeros, or nearly.
+  ValueId filled(ValueId x) {
+    const double value = static_cast<double>(e_.integer(1, 3)) / 2, off = e_.chance(0.4) ? 1 : 0;
+    const int64_t middle = e_.integer(1, 4);
+    const ValueId y = e_.node(Conv2d{}, {x, e_.constant(e_.normal({middle, e_.channels(x), 1, 1})),
+                                         e_.constant(Tensor::filled({middle}, value + off))});
+    const Pad pad{.begin = {0, 0, 1, e_.integer(0, 1)}, .end = {0, 0, 1, 1}, .value = value};
+    return e_.conv(e_.node(pad, {y}), {.kernel = e_.integer(1, 3), .padding = Padding{}});
+  }
+
   ValueId block(ValueId x) {
     if (e_.channels(x) > 8) x = e_.conv(x, {.out = e_.integer(2, 6), .kernel = 1, .stride = 1, .padding = Padding{}});
     if (e_.chance(0.35)) return sum(x);
     if (e_.chance(0.25)) return concat(x);
     if (e_.chance(0.2)) return wide(x);
+    if (e_.chance(0.07)) return filled(x);
     if (!linear_ && e_.chance(0.25)) return residual(x);
     return layers(x, e_.integer(1, 4));
   }

@@ -133,9 +133,10 @@ bool is_valid(const Graph& graph) {
   }
 }
 
-std::string fault(const Graph& graph, const Way& way) {
+/// Collapses the graph, and says what is wrong; `result` is empty where that is declined.
+std::string fault(const Graph& graph, const Way& way, std::optional<Collapsed>& result) {
   try {
-    const auto result = collapse_if_possible(graph, way);
+    result = collapse_if_possible(graph, way);
     const bool measured = way.options.target == Target::module && !way.options.borders;
     return result ? fault(graph, *result, measured) : std::string();
   } catch (const std::exception& error) {
@@ -174,17 +175,19 @@ TEST(RandomGraphs, CollapseExactly) {
     for (const Graph& graph : networks) ASSERT_TRUE(is_valid(graph)) << "seed " << seed << "\n" << print(graph);
     for (const Way& way : ways()) {
       const Graph& graph = networks[way.linear ? 1 : 0];
-      const std::string wrong = fault(graph, way);
+      std::optional<Collapsed> result;
+      const std::string wrong = fault(graph, way, result);
       if (!wrong.empty()) {
+        std::optional<Collapsed> made;
         const Shrinker shrinker(
-            [&](const Graph& smaller) { return is_valid(smaller) && !fault(smaller, way).empty(); });
+            [&](const Graph& smaller) { return is_valid(smaller) && !fault(smaller, way, made).empty(); });
         const Graph small = shrinker.shrink(graph);
-        const auto made = collapse_if_possible(small, way);
+        const std::string cause = fault(small, way, made);
         FAIL() << "seed " << seed << ", " << way.name << ": " << wrong << "\n"
-               << print(graph) << "shrunk: " << fault(small, way) << "\n"
+               << print(graph) << "shrunk: " << cause << "\n"
                << print(small) << (made ? print(made->graph) : std::string());
       }
-      if (const auto result = collapse_if_possible(graph, way)) {
+      if (result) {
         ++collapsed[way.name];
         count.add(*result);
       } else {

@@ -1,6 +1,7 @@
 #include "rules/merge.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "rules/reason.h"
 
@@ -118,6 +119,15 @@ Patch merged(const Site& site, const std::vector<Term>& terms, size_t i, size_t 
   return patch;
 }
 
+/// s·b + t is zero where it is no more than what rounding left of terms that cancel: a branch that subtracts its batch
+/// norm's shift before it pads has no bias.
+void drop_rounding(LinearMap& map, const LinearMap& first, const LinearMap& scale, double unit) {
+  for (size_t o = 0; o < map.bias.size(); ++o) {
+    const double terms = std::abs(scale.weight[o] * first.bias[o]) + std::abs(scale.bias[o]);
+    if (std::abs(map.bias[o]) <= unit * terms) map.bias[o] = 0;
+  }
+}
+
 }  // namespace
 
 std::string too_costly(const Site& site, int64_t before, int64_t after) {
@@ -146,7 +156,9 @@ Outcome merge_pair(const Site& site, const View& first, const View& second) {
   Patch patch(site.graph);
   const bool named_after_second = second.is_conv() || second.is_gemm() || !(first.is_conv() || first.is_gemm());
   const std::string& name = site.graph[named_after_second ? second.node : first.node].name;
-  LinearMap map = compose(numbers_of(site.graph, first), numbers_of(site.graph, second));
+  const LinearMap w1 = numbers_of(site.graph, first), w2 = numbers_of(site.graph, second);
+  LinearMap map = compose(w1, w2);
+  if (second.is_scale()) drop_rounding(map, w1, w2, rounding_of(site.graph, second.result));
   patch.replace(second.result, emit(patch, std::move(map), rank, first.source, name));
   return patch;
 }

@@ -19,6 +19,7 @@ inline constexpr std::string_view kMatrix = "would take more multiply-accumulate
 inline constexpr std::string_view kNotFinite = "would not be finite in";
 inline constexpr std::string_view kCoverage =
     "reaches outputs with different numbers of taps, so a shift before it is no bias";
+inline constexpr std::string_view kFill = "makes another value of zeros than the padding behind it";
 inline constexpr std::string_view kOpenSize = "the image size is open: its borders cannot be corrected by constants";
 inline constexpr std::string_view kOnlyBorder = "no output keeps clear of the border";
 inline constexpr std::string_view kStrips =
@@ -26,8 +27,8 @@ inline constexpr std::string_view kStrips =
 inline constexpr std::string_view kMayBeNegative = "may be negative: reserved channels would lose it in the activation";
 
 inline constexpr std::string_view kAll[] = {
-    kIsOutput, kReadAgain, kBorder,    kBias,     kWork,     kNotAligned, kMeanOfInside, kRandom,        kMask,
-    kNames,    kMatrix,    kNotFinite, kCoverage, kOpenSize, kOnlyBorder, kStrips,       kMayBeNegative,
+    kIsOutput, kReadAgain, kBorder,    kBias,     kWork, kNotAligned, kMeanOfInside, kRandom, kMask,
+    kNames,    kMatrix,    kNotFinite, kCoverage, kFill, kOpenSize,   kOnlyBorder,   kStrips, kMayBeNegative,
 };
 
 }  // namespace reducenet::reason

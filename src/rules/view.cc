@@ -313,6 +313,19 @@ std::optional<std::string> border_obstacle(const Graph& graph, const View& first
          std::string(reason::kBias);
 }
 
+double rounding_of(const Graph& graph, ValueId value) {
+  switch (graph[value].dtype) {
+    case DType::f64:
+      return 0x1p-53;
+    case DType::f16:
+      return 0x1p-11;
+    case DType::bf16:
+      return 0x1p-8;
+    default:
+      return 0x1p-24;
+  }
+}
+
 std::string label(const Graph& graph, NodeId node) {
   return "'" + graph[node].name + "' (" + name_of(graph[node].op) + ")";
 }
