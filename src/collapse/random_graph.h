@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "collapse/testing.h"
+#include "reducenet/error.h"
 #include "reducenet/graph.h"
 #include "rules/example.h"
 
@@ -27,16 +29,25 @@ class RandomGraph {
     }
     e_.output(!open_ && e_.chance(linear_ ? 0.98 : 0.5) ? head(x) : x);
     if (!linear_ && e_.chance(0.03)) e_.output(identity(image));  // both ends keep their names
-    Graph graph = std::move(e_).finish();
-    if (open_) {
-      for (const ValueId in : graph.inputs) (*graph[in].shape)[2] = (*graph[in].shape)[3] = -1;
-      for (const Node& node : graph.nodes) graph[node.outputs[0]].shape.reset();
-      infer_shapes(graph);
+    const Graph closed = std::move(e_).finish();
+    return open_ ? opened(closed) : closed;
+  }
+
+ private:
+  /// The graph with an open image size, unless its paths meet at its own size only.
+  static Graph opened(const Graph& closed) {
+    Graph graph = closed;
+    for (const ValueId in : graph.inputs) (*graph[in].shape)[2] = (*graph[in].shape)[3] = -1;
+    for (const Node& node : graph.nodes) graph[node.outputs[0]].shape.reset();
+    infer_shapes(graph);
+    try {
+      evaluate(graph, random_inputs(graph, 1));
+    } catch (const Error&) {
+      return closed;
     }
     return graph;
   }
 
- private:
   bool is_small(ValueId x) { return e_.shape(x)[2] < 4 || e_.shape(x)[3] < 4; }
 
   /// Padding with what a 1×1 convolution makes of zeros, or nearly.
