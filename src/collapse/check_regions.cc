@@ -244,7 +244,8 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   const Sample samples[] = {combine(combine(a, b, std::plus<>()), zero, std::minus<>()), a, b, zero};
   const Sample old = outputs(trial.before, trial, samples);
   const Sample made = outputs(trial.after, trial, std::span(samples).first(2));
-  const Sample absolute = combine(a, b, [](double x, double y) { return std::abs(x) + std::abs(y); });
+  const auto add = [](double x, double y) { return std::abs(x) + std::abs(y); };
+  const Sample absolute = combine(combine(a, b, add), zero, add);
   const std::vector<double> terms = magnitudes(trial, absolute);
   const double unit = rounding(after[after.find_value(region.output)].dtype) + kDoubleArithmetic;
 

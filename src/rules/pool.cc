@@ -29,7 +29,8 @@ Outcome pool_first(const Site& site) {
   const auto map = view_of_producer(site, node.inputs[0]);
   if (!map || rank_of(site.graph, map->result) != 4 || !is_pointwise(*map)) return NoMatch{};
   const int64_t old_places = positions(site.graph, map->result), places = positions(site.graph, node.outputs[0]);
-  const int64_t window = pool ? pool->kernel[0] * pool->kernel[1] : 0;  // means over the whole image count nothing
+  // Means count where they are convolutions, as in the measure: not over the whole image or what is inside it alone.
+  const int64_t window = pool && view(site.graph, site.node) ? pool->kernel[0] * pool->kernel[1] : 0;
   const Geometry& g = map->geometry;
   if (g.weights() * places + g.in * window * places >= g.weights() * old_places + g.out * window * places) {
     return NoMatch{};
