@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "cost.h"
 #include "dtype.h"
 #include "reducenet/collapse.h"
 #include "reducenet/formats.h"
@@ -18,6 +19,8 @@ struct Options {
   PlanOptions plan;
   double seconds = 1;
   bool steps = false;
+  CostOptions cost;
+  std::string emit_cost;
 };
 
 /// $XDG_CACHE_HOME/reducenet/kernels.tsv, or under ~/.cache; empty where neither is known.
@@ -28,6 +31,9 @@ std::filesystem::path tuning_cache() {
 }
 
 Result bench_model(const Options& options) {
+  if (options.cost.engine_named && options.emit_cost.empty()) {
+    throw Error(ErrorKind::usage, "--engine is for --emit-cost");
+  }
   Graph graph = settle(load(options.model));
   if (options.plan.dtype == DType::i8) graph = calibrated_for_timing(graph);
   const Plan plan(graph, options.plan);
@@ -57,6 +63,13 @@ Result bench_model(const Options& options) {
     }
     result.text += table.str();
   }
+  if (!options.emit_cost.empty()) {
+    const CostTable table = measure_costs(settle(load(options.model)), options.cost.engine, options.plan.threads);
+    save_costs(table, options.emit_cost);
+    result.json["costs"] = table.entries.size();
+    result.text += fmt::format("{} costs of {} on {}, {} threads: wrote {}\n", table.entries.size(), table.engine,
+                               table.device, table.threads, options.emit_cost);
+  }
   return result;
 }
 
@@ -78,6 +91,10 @@ Action declare_bench(CLI::App& app) {
                  "What fast kernels may add to the rounding of the result, over its largest value (1e-5)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--seconds", options->seconds, "How long to measure (1)")->check(CLI::PositiveNumber);
+  app.add_option("--emit-cost", options->emit_cost,
+                 "Write what every layer costs on this machine, and every layer that a plan would weigh: for collapse "
+                 "--cost FILE");
+  add_engine(app, options->cost, "Whose costs --emit-cost takes: reducenet (the default) or onnxruntime");
   app.add_flag("--steps", options->steps, "List the plan: node, kernel, shape, MACs");
   return [options] { return bench_model(*options); };
 }

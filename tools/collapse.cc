@@ -3,22 +3,29 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "certificate.h"
 #include "classifier.h"
+#include "cost.h"
 #include "explain.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "table.h"
 #include "verbs.h"
+#include "verify_engine.h"
 
 namespace reducenet::cli {
 namespace {
 
 struct Options {
-  std::string model, out, data, cost = "macs", engine = "reducenet";
-  Target target = Target::module;
+  std::string model, out, data;
+  CostOptions cost;
+  std::optional<Target> target;
   int64_t stop_after = -1, samples = 0, images = 16;
   bool explain = false;
 };
@@ -44,14 +51,8 @@ int64_t affordable_samples(const Graph& graph) {
   return std::clamp<int64_t>(4'000'000'000 / std::max<int64_t>(count_macs(graph), 1), 1, 8);
 }
 
-Result collapse_model(const Options& options) {
-  if (options.cost != "macs" || options.engine != "reducenet") {
-    throw Error(ErrorKind::unsupported, "collapse: costs are counted in MACs only: --cost macs --engine reducenet");
-  }
-  const Graph before = load(options.model);
-  require_inference(before);
-  const Collapsed collapsed =
-      collapse(before, {.target = options.target, .stop_after = options.stop_after, .cost = {}});
+/// The certificate; where the oracle lacks an op, ONNX Runtime compares the whole networks if it is there.
+Certificate certify(const Options& options, const Graph& before, const Collapsed& collapsed) {
   VerifyOptions verify_options{
       .samples = options.samples > 0 ? options.samples : affordable_samples(before), .seed = 0, .real_inputs = {}};
   if (!options.data.empty()) {
@@ -59,36 +60,113 @@ Result collapse_model(const Options& options) {
     const ImageSet images = load_for(preprocessing, options.data, Split::test);
     verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
   }
-  const Certificate certificate = verify(before, collapsed, verify_options);
-  if (certificate.verified) save(collapsed.graph, options.out);
+  Certificate certificate = verify(before, collapsed, verify_options);
+  const std::filesystem::path model = options.model, out = options.out;
+  if (certificate.not_run.empty() || model.extension() != ".onnx" || out.extension() != ".onnx") return certificate;
+  const std::filesystem::path candidate = out.string() + ".candidate.onnx";
+  try {
+    save(collapsed.graph, candidate);
+    Certificate whole = verify_in_onnxruntime(before, model, candidate, verify_options);
+    whole.regions = std::move(certificate.regions);
+    whole.region_seconds = certificate.region_seconds;
+    whole.verified &= certificate.verified;
+    if (!certificate.verified) whole.why = certificate.why;
+    certificate = std::move(whole);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    certificate.not_run += std::string("; ") + error.what();
+  }
+  std::filesystem::remove(candidate);
+  std::filesystem::remove(candidate.string() + ".data");
+  return certificate;
+}
+
+class Clock {
+ public:
+  /// Seconds since the last call.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// The steps in a few lines.
+std::string summary(const Collapsed& collapsed) {
+  std::map<std::string, int64_t> applied;
+  for (const Step& step : collapsed.steps) ++applied[step.rule];
+  std::string text;
+  for (const auto& [rule, count] : applied) text += fmt::format("{} × {}\n", count, rule);
+  if (!collapsed.refused.empty()) {
+    text += fmt::format("{} merges refused (--explain says why)\n", collapsed.refused.size());
+  }
+  return text;
+}
+
+Result collapse_model(const Options& options) {
+  const bool priced = !options.cost.cost.empty() || options.cost.engine_named;
+  const Target target = options.target.value_or(priced ? Target::plan : Target::module);
+  if (priced && target != Target::plan) throw Error(ErrorKind::usage, "--cost and --engine belong to --to plan");
+  Clock clock;
+  ChosenCost cost(options.cost);
+  Graph before = load(options.model);
+  require_inference(before);
+  Json seconds{{"load", clock.lap()}};
+  const Collapsed collapsed =
+      collapse(before, {.target = target, .stop_after = options.stop_after, .cost = cost.cost()});
+  seconds["collapse"] = clock.lap();
+  const Certificate certificate = certify(options, before, collapsed);
+  seconds["regions"] = certificate.region_seconds;
+  seconds["samples"] = certificate.sample_seconds;
+  clock.lap();
 
   Result result;
   result.json = size_json("before", before);
   result.json.update(size_json("after", collapsed.graph));
   result.json.update(certificate_json(certificate));
+  result.json["steps"] = collapsed.steps.size();
+  if (options.stop_after > 0 && !collapsed.steps.empty()) {
+    const Step& last = collapsed.steps.back();
+    result.json["last_step"] = {{"rule", last.rule}, {"node", last.node}, {"result", last.result}};
+    result.text += fmt::format("last step: {} at '{}': {}\n", last.rule, last.node, last.result);
+  }
   result.json["refused"] = Json::array();
   for (const Refusal& refusal : collapsed.refused) {
     result.json["refused"].push_back({{"node", refusal.node}, {"rule", refusal.rule}, {"why", refusal.why}});
   }
-  result.json["out"] = certificate.verified ? Json(options.out) : Json();
   if (options.explain) {
-    const std::vector<Explanation> lines = explain(before, collapsed);
     Table table({"node", "op", "what became of it"});
-    for (const Explanation& line : lines) {
+    for (const Explanation& line : explain(before, collapsed, certificate)) {
       table.add({line.node, line.op, line.fate});
       result.json["explain"].push_back({{"node", line.node}, {"op", line.op}, {"fate", line.fate}});
     }
     result.text += table.str() + "\n";
   } else {
-    std::map<std::string, int64_t> applied;
-    for (const Step& step : collapsed.steps) ++applied[step.rule];
-    for (const auto& [rule, count] : applied) result.text += fmt::format("{} × {}\n", count, rule);
-    if (!collapsed.refused.empty()) {
-      result.text += fmt::format("{} merges refused (--explain says why)\n", collapsed.refused.size());
+    result.text += summary(collapsed);
+  }
+  result.text += size_table(before, collapsed.graph).str();
+  if (target == Target::plan) {
+    const Json& price = result.json["cost"] = cost.finish(before, collapsed.graph);
+    if (price["before"].is_number()) {
+      result.text +=
+          fmt::format("cost {:.4g} -> {:.4g} {} ({})\n", price["before"].get<double>(), price["after"].get<double>(),
+                      price["unit"].get<std::string>(), price["measure"].get<std::string>());
     }
   }
-  result.text += size_table(before, collapsed.graph).str() + certificate_text(certificate);
+  before = {};  // its weights are not needed any more
+  clock.lap();
+  if (certificate.verified) save(collapsed.graph, options.out);
+  seconds["save"] = clock.lap();
+  result.text += certificate_text(certificate);
+  result.text +=
+      fmt::format("load {:.2f} s, collapse {:.2f} s, regions {:.2f} s, whole network {:.2f} s, save {:.2f} s\n",
+                  seconds["load"].get<double>(), seconds["collapse"].get<double>(), seconds["regions"].get<double>(),
+                  seconds["samples"].get<double>(), seconds["save"].get<double>());
   result.text += certificate.verified ? fmt::format("wrote {}\n", options.out) : std::string("nothing written\n");
+  result.json["out"] = certificate.verified ? Json(options.out) : Json();
+  result.json["seconds"] = std::move(seconds);
   result.exit_code = certificate.verified ? 0 : static_cast<int>(ErrorKind::check_failed);
   return result;
 }
@@ -108,8 +186,13 @@ Action declare_collapse(CLI::App& app) {
          "conv), single (one affine map)")
       ->transform(CLI::CheckedTransformer(targets))
       ->option_text("plan|module|conv|single");
-  app.add_option("--cost", options->cost, "What a plan minimises: macs")->option_text("macs");
-  app.add_option("--engine", options->engine, "Whose latency counts: reducenet")->option_text("reducenet");
+  app.add_option("--cost", options->cost.cost,
+                 "What a plan lowers: macs (the default), measured (milliseconds on this machine, remembered), or a "
+                 "table that bench --emit-cost wrote, anywhere. Implies --to plan")
+      ->option_text("macs|measured|FILE");
+  add_engine(app, options->cost, "Whose milliseconds count: reducenet (the default) or onnxruntime (through python3)");
+  app.add_option("--cost-threads", options->cost.threads, "Threads of the engine while it is measured (1)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--data", options->data, "Labelled images: the certificate covers real inputs as well");
   app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
   app.add_option("--samples", options->samples,

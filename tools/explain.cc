@@ -9,19 +9,24 @@
 namespace reducenet::cli {
 namespace {
 
-std::string merged(const Collapsed& collapsed, const Region& region, const std::set<std::string>& rules) {
+std::string merged(const Collapsed& collapsed, const Region& region, const std::set<std::string>& rules,
+                   const RegionCheck* check) {
   std::vector<std::string> made;
   for (const std::string& name : region.after) {
     const NodeId id = collapsed.graph.find_node(name);
     made.push_back(id ? fmt::format("{} ({})", name, describe(collapsed.graph[id].op)) : name);
   }
-  return made.empty() ? fmt::format("removed by {}", fmt::join(rules, ", "))
-                      : fmt::format("into {} by {}", fmt::join(made, ", "), fmt::join(rules, ", "));
+  if (made.empty()) return fmt::format("removed by {}", fmt::join(rules, ", "));
+  std::string text = fmt::format("into {} by {}", fmt::join(made, ", "), fmt::join(rules, ", "));
+  if (check) text += fmt::format("; error {:.1e}, bound {:.1e}", check->max_abs_error, check->bound);
+  return text;
 }
 
 }  // namespace
 
-std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed) {
+std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed, const Certificate& certificate) {
+  std::map<std::string, const RegionCheck*> checks;  // by the value that a region makes
+  for (const RegionCheck& check : certificate.regions) checks[check.name] = &check;
   std::map<std::string, std::set<std::string>> rules_at;  // by node
   for (const Step& step : collapsed.steps) rules_at[step.node].insert(step.rule);
   std::map<std::string, std::string> refused;
@@ -41,7 +46,7 @@ std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed
         for (const std::string& name : found->second->before)
           rules.insert(rules_at[name].begin(), rules_at[name].end());
       }
-      fate = merged(collapsed, *found->second, rules);
+      fate = merged(collapsed, *found->second, rules, checks[found->second->output]);
     } else if (const auto why = refused.find(node.name); why != refused.end()) {
       fate = "kept, " + why->second;
     } else if (!collapsed.graph.find_node(node.name)) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "reducenet/collapse.h"
+#include "reducenet/verify.h"
 
 namespace reducenet::cli {
 
@@ -12,7 +13,8 @@ struct Explanation {
   std::string node, op, fate;
 };
 
-/// One line per node of `before`: merged by which rule into what, or why not.
-std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed);
+/// One line per node of `before`: merged by which rule into what (with the error of its region beside what rounding can
+/// account for), or why not.
+std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed, const Certificate& certificate);
 
 }  // namespace reducenet::cli

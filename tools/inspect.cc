@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include "reducenet/formats.h"
-#include "regions.h"
 #include "table.h"
 #include "verbs.h"
 

@@ -3,12 +3,13 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "verbs.h"
+#include "verify_engine.h"
 
 namespace reducenet::cli {
 namespace {
 
 struct Options {
-  std::string a, b, data;
+  std::string a, b, data, engine = "auto";
   int64_t samples = 8, images = 16;
   uint64_t seed = 0;
 };
@@ -21,7 +22,20 @@ Result verify_models(const Options& options) {
     const ImageSet images = load_for(preprocessing, options.data, Split::test);
     verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
   }
-  const Certificate certificate = verify(a, b, verify_options);
+  Certificate certificate;
+  try {
+    if (options.engine == "onnxruntime") throw Error(ErrorKind::unsupported, "--engine onnxruntime");
+    certificate = verify(a, b, verify_options);
+  } catch (const Error& error) {  // an op that the oracle does not execute
+    const auto is_onnx = [](const std::string& path) { return std::filesystem::path(path).extension() == ".onnx"; };
+    const bool other_engine = options.engine != "reducenet" && is_onnx(options.a) && is_onnx(options.b);
+    if (error.kind() != ErrorKind::unsupported || !other_engine) throw;
+    try {
+      certificate = verify_in_onnxruntime(a, options.a, options.b, verify_options);
+    } catch (const Error& second) {
+      throw Error(second.kind(), std::string(error.what()) + "; " + second.what());
+    }
+  }
   return {certificate_json(certificate), certificate_text(certificate),
           certificate.verified ? 0 : static_cast<int>(ErrorKind::check_failed)};
 }
@@ -35,6 +49,12 @@ Action declare_verify(CLI::App& app) {
   app.add_option("--data", options->data, "Labelled images: compare on real inputs as well");
   app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
   app.add_option("--samples", options->samples, "Random inputs (8)")->check(CLI::PositiveNumber);
+  app.add_option(
+         "--engine", options->engine,
+         "What runs them: reducenet (the reference evaluator, in double), onnxruntime (for .onnx files, through "
+         "python3), or auto: the second where the first lacks an op")
+      ->check(CLI::IsMember({"auto", "reducenet", "onnxruntime"}))
+      ->option_text("auto|reducenet|onnxruntime");
   app.add_option("--seed", options->seed, "Of the random inputs (0)");
   return [options] { return verify_models(*options); };
 }

@@ -45,6 +45,9 @@ MODELS = {
     "efficientnet_b0": (from_torchvision("efficientnet_b0"), 224),
 }
 
+# Only by name: hundreds of megabytes.
+LARGE = {"repvgg_b3": (from_timm("repvgg_b3"), 224)}
+
 
 def randomise(model):
     """Statistics as training leaves them: none at its initial value."""
@@ -70,7 +73,7 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[2:] or MODELS:
-        constructor, side = MODELS[name]
+        constructor, side = {**MODELS, **LARGE}[name]
         torch.manual_seed(0)
         model = constructor().eval()
         randomise(model)

@@ -121,6 +121,9 @@ bool is_linear(const Graph& graph, const Node& node);
 /// Number of nodes that are not affine (a Fade counts unless λ = 0; max-pools count).
 int64_t count_nonlinear(const Graph& graph);
 
+/// By node: the number of its linear region (linear nodes joined by edges), counted from 0; −1 for non-linear nodes.
+std::vector<int64_t> linear_regions(const Graph& graph);
+
 /// One line per node: name, op, inputs, outputs with shapes. Stable: tests compare it.
 std::string print(const Graph& graph);
 

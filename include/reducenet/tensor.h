@@ -38,6 +38,8 @@ class Tensor {
   static Tensor of(Shape shape, std::span<const int64_t> values);
   /// Rounds each value to `dtype` (default: keeps double).
   static Tensor from_doubles(Shape shape, std::span<const double> values, DType dtype = DType::f64);
+  /// Takes the values as they are, in double.
+  static Tensor adopt(Shape shape, std::vector<double> values);
   static Tensor filled(Shape shape, double value, DType dtype = DType::f32);
 
   DType dtype() const { return dtype_; }

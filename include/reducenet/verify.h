@@ -13,7 +13,8 @@ namespace reducenet {
 struct RegionCheck {
   std::string name;                ///< of the value that the region makes
   double max_abs_error = 0;        ///< before against after, both in double
-  double error_to_bound = 0;       ///< largest share of an error in what rounding the merged constants can account for
+  double bound = 0;                ///< largest error that rounding the merged constants can account for, Σ|w|·|x|·ε
+  double error_to_bound = 0;       ///< largest share of an error in that bound at the same output
   double scale = 0;                ///< largest magnitude of the region's output
   double superposition_error = 0;  ///< of the original nodes, relative; 0 where the merged ones are not linear either
   bool holds() const { return error_to_bound <= 1 && superposition_error <= 1e-6; }
@@ -29,8 +30,11 @@ struct Certificate {
   double tolerance = 0;       ///< what max_rel_error may be
   double top1_agreement = 1;  ///< share of samples whose largest output is the same class
   int64_t samples = 0;
+  double sample_seconds = 0, region_seconds = 0;  ///< what the checks took
   std::vector<RegionCheck> regions;
-  std::string why;  ///< when not verified
+  std::string why;      ///< when not verified
+  std::string not_run;  ///< why the whole network was not run: an op that is not executed here
+  std::string engine;   ///< that ran the networks, when it was not the oracle
 };
 
 struct VerifyOptions {
@@ -42,8 +46,14 @@ struct VerifyOptions {
 /// Compares whole networks with equal signatures. Throws Error(bad_input) when the signatures differ.
 Certificate verify(const Graph& before, const Graph& after, const VerifyOptions& options = {});
 
-/// Compares the original with its collapse, whole and region by region; verified only when both hold.
+/// Compares the original with its collapse, whole and region by region; verified only when both hold. Where the oracle
+/// cannot run the whole, `not_run` says so, and the regions are the proof: all other nodes are the original's.
 Certificate verify(const Graph& before, const Collapsed& collapsed, const VerifyOptions& options = {});
+
+/// The inputs that verify() draws and is given: for open sizes, of several sizes (`largest`: of the largest only).
+std::vector<std::vector<Tensor>> sample_inputs(const Graph& graph, const VerifyOptions& options, bool largest = false);
+/// Compares outputs that another engine computed in float32, sample by sample; tolerance 1e-4 relative.
+Certificate compare(const std::vector<std::vector<Tensor>>& before, const std::vector<std::vector<Tensor>>& after);
 
 /// Checks every region in double, on crops no larger than it takes to meet every border class. NaN fails.
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed);

@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <exception>
 #include <numeric>
 #include <random>
 #include <span>
+#include <thread>
 
 #include "collapse/region.h"
 #include "collapse/sizes.h"
@@ -221,14 +224,22 @@ double rounding(DType dtype) {
   }
 }
 
+Tensor absolute(const Tensor& tensor) {
+  if (tensor.dtype() != DType::f32) {
+    std::vector<double> values = tensor.to_doubles();
+    for (double& v : values) v = std::abs(v);
+    return Tensor::adopt(tensor.shape(), std::move(values));
+  }
+  std::vector<float> values = tensor.to_floats();
+  for (float& v : values) v = std::abs(v);
+  return Tensor::of(tensor.shape(), std::span<const float>(values));
+}
+
 /// Σ|w|·|x| + |b| through the merged nodes: times the rounding of one constant, what rounding can change.
 std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   Graph part = trial.after;
   for (Value& value : part.values) {
-    if (!value.constant || !is_float(value.constant->dtype())) continue;
-    std::vector<double> absolute = value.constant->to_doubles();
-    for (double& v : absolute) v = std::abs(v);
-    value.constant = Tensor::from_doubles(value.constant->shape(), absolute);
+    if (value.constant && is_float(value.constant->dtype())) value.constant = absolute(*value.constant);
   }
   for (Node& node : part.nodes) {
     if (auto* op = std::get_if<Binary>(&node.op); op && op->kind == Binary::Kind::sub) op->kind = Binary::Kind::add;
@@ -237,7 +248,19 @@ std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   return outputs(part, trial, {&positive, 1})[0];
 }
 
-RegionCheck check(const Site& before, const Site& collapsed, const Region& region, std::mt19937_64& random) {
+/// Nodes with numbers of their own: each adds its rounding to the region's.
+double layers_in(const Graph& part) {
+  const auto has_numbers = [&](const Node& node) {
+    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId in) {
+      const Tensor* constant = part.constant(in);
+      return constant && is_float(constant->dtype());
+    });
+  };
+  return static_cast<double>(std::max<int64_t>(1, std::count_if(part.nodes.begin(), part.nodes.end(), has_numbers)));
+}
+
+RegionCheck check(const Site& before, const Site& collapsed, const Region& region, uint64_t seed) {
+  std::mt19937_64 random(seed);
   const Graph& after = collapsed.graph;
   const Trial trial = prepare(before, collapsed, region);
   const Sample a = draw(trial, random), b = draw(trial, random), zero = bases(trial);
@@ -247,7 +270,8 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   const auto add = [](double x, double y) { return std::abs(x) + std::abs(y); };
   const Sample absolute = combine(combine(a, b, add), zero, add);
   const std::vector<double> terms = magnitudes(trial, absolute);
-  const double unit = rounding(after[after.find_value(region.output)].dtype) + kDoubleArithmetic;
+  const double unit =
+      layers_in(trial.after) * rounding(after[after.find_value(region.output)].dtype) + kDoubleArithmetic;
 
   RegionCheck result{.name = region.output};
   const auto worst = [](double& so_far, double value) {
@@ -255,6 +279,7 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   };
   const bool linear = count_nonlinear(trial.after) == 0;
   for (size_t i = 0; i < old[0].size(); ++i) {
+    worst(result.bound, unit * std::abs(terms[i]));
     for (const Sample::value_type& values : old) worst(result.scale, std::abs(values[i]));
     for (size_t k = 0; k < made.size(); ++k) {
       const double error = std::abs(old[k][i] - made[k][i]);
@@ -270,12 +295,28 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
 }  // namespace
 
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
-  std::mt19937_64 random(collapsed.regions.size());
-  std::vector<RegionCheck> checks;
   const Graph sized = with_sizes(before, kSide);
   const Uses old_uses(sized), new_uses(collapsed.graph);
-  for (const Region& region : collapsed.regions) {
-    checks.push_back(check({sized, old_uses, {}, {}}, {collapsed.graph, new_uses, {}, {}}, region, random));
+  const size_t count = collapsed.regions.size();
+  std::vector<RegionCheck> checks(count);
+  std::vector<std::exception_ptr> failures(count);
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < count; i = next++) {
+      try {
+        checks[i] = check({sized, old_uses, {}, {}}, {collapsed.graph, new_uses, {}, {}}, collapsed.regions[i], i);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 1; i < std::min<size_t>(count, std::thread::hardware_concurrency()); ++i) others.emplace_back(work);
+    work();
+  }
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
   }
   return checks;
 }

@@ -67,7 +67,7 @@ Collapsed collapse(const Graph& graph, const CollapseOptions& options) {
   if (options.target == Target::plan) {
     plan(driver, cost);
   } else {
-    driver.run({});
+    driver.run({}, options.target == Target::module && !options.reserve && !options.borders);
   }
   if (options.reserve) driver.run({.reserve = true});
   if (options.borders) driver.run({.borders = true});

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "collapse/cost_text.h"
 #include "reducenet/error.h"
 #include "rules/view.h"
 
@@ -52,17 +53,64 @@ Driver::Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& 
   for (const Node& node : graph_.nodes) node_names_.insert(node.name);
 }
 
-void Driver::run(Freedom freedom) {
+// One region after the other: of the constants in double, few live at a time.
+void Driver::run(Freedom freedom, bool last) {
   freedom_ = freedom;
-  bool fired = true;
-  while (fired) {  // a last sweep over every node finds what no neighbour announced
+  const auto nodes_where = [&](auto wanted) {
+    std::vector<NodeId> nodes;
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (alive_[i] && wanted(i)) nodes.push_back({static_cast<int32_t>(i)});
+    }
+    return nodes;
+  };
+  exhaust(nodes_where([&](size_t i) { return !is_linear(graph_, graph_.nodes[i]); }));  // may join regions
+  std::vector<std::vector<NodeId>> regions;
+  const std::vector<int64_t> numbers = linear_regions(graph_);
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (!alive_[i] || numbers[i] < 0) continue;
+    regions.resize(std::max(regions.size(), static_cast<size_t>(numbers[i]) + 1));
+    regions[static_cast<size_t>(numbers[i])].push_back({static_cast<int32_t>(i)});
+  }
+  for (const std::vector<NodeId>& region : regions) {
+    const size_t first = graph_.nodes.size();
+    if (exhaust(region)) round_from(first, last);
+  }
+  while (exhaust(nodes_where([](size_t) { return true; }))) {
+  }
+}
+
+bool Driver::exhaust(const std::vector<NodeId>& nodes) {
+  const size_t first = graph_.nodes.size();
+  bool fired = true, ever = false;
+  while (fired) {  // a last sweep finds what no neighbour announced
     fired = false;
-    for (size_t i = 0; i < graph_.nodes.size(); ++i) revisit({static_cast<int32_t>(i)});
+    for (const NodeId node : nodes) revisit(node);
+    for (size_t i = first; i < graph_.nodes.size(); ++i) revisit({static_cast<int32_t>(i)});
     while (!queue_.empty()) {
       const NodeId node = queue_.front();
       queue_.pop_front();
       queued_[static_cast<size_t>(node.index)] = false;
       if (alive_[static_cast<size_t>(node.index)]) fired |= visit(node);
+    }
+    ever |= fired;
+  }
+  return ever;
+}
+
+void Driver::round_from(size_t first, bool all) {
+  const auto joins = [&](NodeId node) { return node && is_linear(graph_, graph_[node]); };
+  for (size_t i = first; i < graph_.nodes.size(); ++i) {
+    if (!alive_[i]) continue;
+    const Node& node = graph_.nodes[i];
+    bool alone = true;
+    for (const ValueId in : node.inputs) alone &= !in || !joins(uses_.producer_of(in));
+    for (const ValueId out : node.outputs) {
+      for (const NodeId reader : uses_.consumers_of(out)) alone &= !joins(reader);
+    }
+    if (!all && !alone) continue;
+    for (const ValueId in : node.inputs) {
+      if (!in || !graph_[in].constant || graph_[in].constant->dtype() != DType::f64) continue;
+      graph_[in].constant = graph_[in].constant->cast(graph_[in].dtype);
     }
   }
 }
@@ -77,7 +125,7 @@ bool Driver::visit(NodeId id) {
 }
 
 bool Driver::offer(std::string_view rule, NodeId id, const std::function<Outcome(const Site&)>& propose) {
-  return may_step() && take(rule, id, propose({graph_, uses_, id, {.enlarge = true, .dense = true}}), true);
+  return may_step() && take(rule, id, propose({graph_, uses_, id, freedom_}), true);
 }
 
 void Driver::refuse(std::string_view rule, NodeId id, std::string why) {
@@ -179,8 +227,10 @@ std::vector<NodeId> Driver::dying(const Patch& patch) const {
 std::optional<std::string> Driver::not_finite(const Patch& patch) const {
   for (const Value& value : patch.values_) {
     if (!value.constant || value.constant->dtype() != DType::f64) continue;
-    for (const double v : value.constant->as<double>()) {
-      if (std::isfinite(v) && std::abs(v) <= largest(value.dtype)) continue;
+    const double limit = largest(value.dtype);
+    bool fits = true;
+    for (const double v : value.constant->as<double>()) fits &= std::abs(v) <= limit;
+    if (!fits) {
       return "the merged constant '" + value.name + "' would not be finite in " + std::string(to_string(value.dtype));
     }
   }
@@ -204,7 +254,7 @@ std::optional<std::string> Driver::too_costly(const Patch& patch, const std::vec
     after += options_.cost(*workload);
   }
   if (after <= before) return std::nullopt;
-  return "merging would cost " + std::to_string(after) + " instead of " + std::to_string(before);
+  return "merging would cost " + cost_text(after) + " instead of " + cost_text(before);
 }
 
 std::string Driver::unique(const std::string& stem, std::unordered_set<std::string>& taken) const {

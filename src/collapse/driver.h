@@ -15,7 +15,8 @@ class Driver {
   Driver(Graph graph, std::span<const Rule> rules, const CollapseOptions& options);
 
   /// Throws Error(check_failed) naming rule and node when a patch changes a shape or does not lower the measure.
-  void run(Freedom freedom);
+  /// `last`: nothing merges what this run leaves, so that constants are rounded as soon as their region is done.
+  void run(Freedom freedom, bool last = false);
   /// Applies what `propose` makes of the node, as `rule` in the log, whether or not the measure falls: whoever asks has
   /// weighed it. False when it proposes nothing, a merged constant would not be finite, or stop_after is reached.
   bool offer(std::string_view rule, NodeId node, const std::function<Outcome(const Site&)>& propose);
@@ -33,6 +34,11 @@ class Driver {
 
  private:
   bool visit(NodeId node);
+  /// Tries rules until none fires at the nodes, nor at what came of them. True when one fired.
+  bool exhaust(const std::vector<NodeId>& nodes);
+  /// Rounds the constants of nodes from `first` on to the dtypes of the model, all or those that no neighbour can
+  /// merge.
+  void round_from(size_t first, bool all);
   bool may_step() const { return options_.stop_after < 0 || static_cast<int64_t>(steps_.size()) < options_.stop_after; }
   /// Applies the patch, if that is what `outcome` is and nothing speaks against it.
   bool take(std::string_view rule, NodeId node, Outcome outcome, bool weighed);
@@ -53,7 +59,7 @@ class Driver {
 
   Graph graph_;
   std::span<const Rule> rules_;
-  const CollapseOptions& options_;
+  CollapseOptions options_;
   Uses uses_;
   Freedom freedom_;
   std::vector<bool> alive_, queued_;  // by node index

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <unordered_map>
 
 #include "collapse/adjoint.h"
 #include "collapse/blocks.h"
+#include "collapse/cost_text.h"
 #include "collapse/single.h"
 #include "collapse/sizes.h"
 #include "reducenet/error.h"
@@ -16,6 +18,7 @@ namespace {
 
 constexpr int64_t kNominalSide = 224;
 constexpr int64_t kMostDenseWeights = int64_t{1} << 28;
+constexpr size_t kMostCrossed = 4;               // blocks that are merged across zero padding together
 constexpr double kMostDenseArithmetic = 0x1p34;  // multiply-accumulates to compute a dense matrix
 
 /// Rules that make one layer of several: the plan's business until it is made.
@@ -93,7 +96,7 @@ class ChainPlanner {
     switch (form) {
       case Form::keep:
       case Form::rewrite:
-        return "plan-branches";
+        return "plan-rewrite";
       case Form::layer:
         return "plan-chain";
       case Form::dense:
@@ -147,23 +150,56 @@ class ChainPlanner {
     return std::any_of(bias.begin(), bias.end(), [](double b) { return b != 0; });
   }
 
-  /// Sums of branches: what the rules make of them when they may enlarge.
-  void rewrite(const Block& block, Link& link) const {
-    Driver driver(cut_out(graph_, {&block, 1}), rules(), {});
-    driver.run({.enlarge = true});
+  /// What every rule makes of the blocks with more freedom than the driver has; nothing when none fires.
+  std::optional<Graph> collapsed(std::span<const Block> blocks, Freedom freedom) const {
+    Driver driver(cut_out(graph_, blocks), rules(), {});
+    driver.run(freedom);
     Collapsed collapsed = std::move(driver).finish();
-    if (collapsed.steps.empty()) return;
-    const Graph& made = link.rewritten.emplace(std::move(collapsed.graph));
-    if (made.nodes.size() == 1) link.view = view(made, {0});
-    if (link.view) {
-      link.has_bias = biased(made, *link.view);
-      const Option option{layer_cost(link.view->geometry, block.from, block.to), 1, Form::rewrite};
-      link.alone = std::min(link.alone, option);
-    } else if (nominal_.empty()) {
-      std::vector<const Node*> nodes;
-      for (const Node& node : made.nodes) nodes.push_back(&node);
-      link.alone = std::min(link.alone, sum_of(made, nodes, Form::rewrite));
+    return collapsed.steps.empty() ? std::nullopt : std::optional(std::move(collapsed.graph));
+  }
+
+  Option sum_of(const Graph& made, Form form) const {
+    std::vector<const Node*> nodes;
+    for (const Node& node : made.nodes) nodes.push_back(&node);
+    return sum_of(made, nodes, form);
+  }
+
+  /// Sums of branches: what the rules make of them when they may enlarge, or cross padding.
+  void rewrite(const Block& block, Link& link) const {
+    for (const Freedom freedom : {Freedom{.enlarge = true}, Freedom{.borders = true}}) {
+      if (freedom.borders && !nominal_.empty()) break;
+      auto made = collapsed({&block, 1}, freedom);
+      if (!made) continue;
+      const bool one = made->nodes.size() == 1 && view(*made, {0});
+      const Option option = one ? Option{layer_cost(view(*made, {0})->geometry, block.from, block.to), 1, Form::rewrite}
+                                : sum_of(*made, Form::rewrite);
+      if (!one && !nominal_.empty()) continue;
+      const bool better = option < link.alone;
+      if (better) link.alone = option;
+      if (better || (one && !link.rewritten)) link.rewritten = std::move(made);
+      if (one) break;
     }
+    if (!link.rewritten) return;
+    if (link.rewritten->nodes.size() == 1) link.view = view(*link.rewritten, {0});
+    if (link.view) link.has_bias = biased(*link.rewritten, *link.view);
+  }
+
+  /// Blocks between which zero padding lies, merged all the same; nothing where that cannot pay.
+  const Graph* crossing(size_t i, size_t j) {
+    const auto [found, fresh] = crossings_.try_emplace({i, j});
+    std::optional<Graph>& made = found->second;
+    if (!fresh) return made ? &*made : nullptr;
+    if (j - i > kMostCrossed || !nominal_.empty() || rank_of(graph_, chain_[i].from) != 4) return nullptr;
+    std::optional<Geometry> whole;
+    double apart = 0;
+    for (size_t k = i; k < j; ++k) {
+      if (!links_[k].view) return nullptr;
+      whole = whole ? compose(*whole, links_[k].view->geometry) : links_[k].view->geometry;
+      apart += links_[k].alone.cost;
+    }
+    if (layer_cost(*whole, chain_[i].from, chain_[j - 1].to) >= apart) return nullptr;  // without its border even
+    made = collapsed(std::span(chain_).subspan(i, j - i), {.borders = true});
+    return made ? &*made : nullptr;
   }
 
   /// geometry_[i][j] of blocks i … j−1 as one layer, where some order of merging is exact at every border.
@@ -258,16 +294,19 @@ class ChainPlanner {
     return option;
   }
 
-  Option best_of(size_t i, size_t j) const {
+  Option best_of(size_t i, size_t j) {
     Option best = j == i + 1 ? links_[i].alone : Option{};
     if (j > i + 1 && geometry_[i][j]) {
       best = std::min(best, {layer_cost(*geometry_[i][j], chain_[i].from, chain_[j - 1].to), 1, Form::layer});
+    }
+    if (j > i + 1 && !geometry_[i][j]) {
+      if (const Graph* crossed = crossing(i, j)) best = std::min(best, sum_of(*crossed, Form::rewrite));
     }
     const bool is_matrix = geometry_[i][j] && rank_of(graph_, chain_[i].from) == 2;
     return is_matrix ? best : std::min(best, dense_option(i, j));
   }
 
-  std::vector<Choice> choose() const {
+  std::vector<Choice> choose() {
     const size_t n = chain_.size();
     std::vector<Option> best(n + 1);
     std::vector<Choice> last(n + 1);
@@ -315,7 +354,7 @@ class ChainPlanner {
       case Form::keep:
         return NoMatch{};
       case Form::rewrite:
-        patch.replace(to, graft(patch, *links_[choice.first].rewritten, from));
+        patch.replace(to, graft(patch, rewritten(choice), from));
         return patch;
       case Form::layer: {
         LinearMap map = numbers_of(choice.first);
@@ -328,6 +367,11 @@ class ChainPlanner {
         return patch;
     }
     return NoMatch{};
+  }
+
+  const Graph& rewritten(const Choice& choice) const {
+    if (choice.last == choice.first + 1) return *links_[choice.first].rewritten;
+    return *crossings_.at({choice.first, choice.last});
   }
 
   /// The name that the merged node carries: of the last layer with weights, otherwise of the last node.
@@ -375,15 +419,8 @@ class ChainPlanner {
       const NodeId node = chain_[b.last - 1].nodes.back();
       driver_.refuse("plan", node,
                      "one layer with " + label(graph_, chain_[a.last - 1].nodes.back()) + " would cost " +
-                         short_number(together) + " instead of " + short_number(a.option.cost + b.option.cost));
+                         cost_text(together) + " instead of " + cost_text(a.option.cost + b.option.cost));
     }
-  }
-
-  static std::string short_number(double value) {
-    std::string text = std::to_string(value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.back() == '.') text.pop_back();
-    return text;
   }
 
   Driver& driver_;
@@ -394,7 +431,8 @@ class ChainPlanner {
   bool no_dense_ = false;
   std::vector<Link> links_;
   std::vector<std::vector<std::optional<Geometry>>> geometry_;
-  mutable std::unordered_map<int32_t, std::optional<Shape>> shapes_;  // nominal, by value index
+  std::map<std::pair<size_t, size_t>, std::optional<Graph>> crossings_;  // by first and last block
+  mutable std::unordered_map<int32_t, std::optional<Shape>> shapes_;     // nominal, by value index
 };
 
 /// A chain that an earlier merge has not touched.

@@ -100,6 +100,23 @@ TEST(Planner, SumsOfBranchesGrowWhereThatPays) {  // x + w₂∗(w₁∗x): one 
   EXPECT_EQ(layers_left(in_double(std::move(b).finish())), 1u);
 }
 
+TEST(Planner, CrossesPaddingWhereThatPays) {  // 8 → 64 → 8: one 5×5 and strips along the border
+  const Graph graph = chain(8, {{64, 3, 1, kOne}, {8, 3, 1, kOne}});
+  const Collapsed result = planned(graph);
+  EXPECT_LT(2 * count_macs(result.graph), count_macs(graph)) << print(result.graph);
+  EXPECT_EQ(layers_left(chain(8, {{8, 3, 1, kOne}, {8, 3, 1, kOne}})), 2u);
+}
+
+TEST(Planner, StopsAfterAnyNumberOfPatches) {
+  const Graph graph = in_double(build("article", {.modules = 1, .widths = {4, 16}, .height = 8, .width = 8}));
+  const Collapsed whole = collapse(graph, {.target = Target::plan});
+  for (int64_t n = 0; n <= static_cast<int64_t>(whole.steps.size()); ++n) {
+    const Collapsed part = collapse(graph, {.target = Target::plan, .stop_after = n});
+    ASSERT_EQ(static_cast<int64_t>(part.steps.size()), n);
+    EXPECT_LT(relative_error(graph, part.graph, 1), 1e-9) << "after " << n << " patches";
+  }
+}
+
 TEST(Planner, CostsOfOpenSizesKeepTheStridesApart) {
   GraphBuilder b("open");
   const ValueId x = b.input("x", {-1, 8, -1, -1});

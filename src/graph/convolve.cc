@@ -88,39 +88,43 @@ struct Product {
   void gather(int64_t k0, int64_t k1, int64_t first, int64_t count, T* to) const {
     constexpr int64_t N = kColumns<T>;
     const int64_t height = x.shape[2], width = x.shape[3], out_w = y.shape[3];
-    for (int64_t panel = 0; panel < count; panel += N, to += (k1 - k0) * N) {
-      struct Place {
-        const T* sample;
-        int64_t row, column;
-      } at[N];
+    for (int64_t panel = 0; panel < count; panel += N) {
+      const T* sample[N];
+      int64_t row[N], column[N];
       const int64_t used = std::min(N, count - panel);
       for (int64_t j = 0; j < used; ++j) {
         const int64_t place = first + panel + j, n = place / plane, i = place % plane;
-        at[j] = {x.at((n * x.shape[1] + group * channels) * height * width), i / out_w * op.stride[0] - op.padding.top,
-                 i % out_w * op.stride[1] - op.padding.left};
+        sample[j] = x.at((n * x.shape[1] + group * channels) * height * width);
+        row[j] = i / out_w * op.stride[0] - op.padding.top;
+        column[j] = i % out_w * op.stride[1] - op.padding.left;
       }
-      for (int64_t k = k0; k < k1; ++k) {
-        const int64_t c = k / (kh * kw), u = k / kw % kh, v = k % kw;
-        T* const row = to + (k - k0) * N;
+      int64_t c = k0 / (kh * kw), u = k0 / kw % kh, v = k0 % kw;
+      for (int64_t k = k0; k < k1; ++k, to += N) {
         for (int64_t j = 0; j < used; ++j) {
-          const int64_t r = at[j].row + u * op.dilation[0], s = at[j].column + v * op.dilation[1];
+          const int64_t r = row[j] + u * op.dilation[0], s = column[j] + v * op.dilation[1];
           const bool inside = r >= 0 && r < height && s >= 0 && s < width;
-          row[j] = inside ? at[j].sample[(c * height + r) * width + s] : T{0};
+          to[j] = inside ? sample[j][(c * height + r) * width + s] : T{0};
         }
-        std::fill(row + used, row + N, T{0});
+        for (int64_t j = used; j < N; ++j) to[j] = 0;
+        if (++v < kw) continue;
+        v = 0;
+        if (++u < kh) continue;
+        u = 0;
+        ++c;
       }
     }
   }
 
-  /// Rows [o, o + kRows) of W, columns [k0, k1), transposed; zero below `end`.
-  void widen(int64_t o, int64_t end, int64_t k0, int64_t k1, T* to) const {
+  /// Rows [o, o + kRows) of W, columns [k0, k1), transposed; zero from row `end` on.
+  template <class Stored>
+  void widen(const Stored* stored, int64_t o, int64_t end, int64_t k0, int64_t k1, T* to) const {
+    static constexpr Stored zeros[kDepth] = {};
+    const Stored* rows[kRows];
     for (int64_t r = 0; r < kRows; ++r) {
-      const bool used = o + r < end;
-      const int64_t from = (group * outputs + o + r) * depth;
-      for (int64_t k = k0; k < k1; ++k) {
-        const auto at = static_cast<size_t>(from + k);
-        to[(k - k0) * kRows + r] = !used ? T{0} : w.f32.empty() ? w.exact[at] : static_cast<T>(w.f32[at]);
-      }
+      rows[r] = o + r < end ? stored + (group * outputs + o + r) * depth + k0 : zeros;
+    }
+    for (int64_t k = 0; k < k1 - k0; ++k) {
+      for (int64_t r = 0; r < kRows; ++r) to[k * kRows + r] = static_cast<T>(rows[r][k]);
     }
   }
 
@@ -135,7 +139,11 @@ struct Product {
       const int64_t k1 = std::min(depth, k0 + kDepth);
       gather(k0, k1, first, count, inputs.data());
       for (int64_t o = o0; o < o1; o += kRows) {
-        widen(o, o1, k0, k1, weights.data());
+        if (w.f32.empty()) {
+          widen(w.exact.data(), o, o1, k0, k1, weights.data());
+        } else {
+          widen(w.f32.data(), o, o1, k0, k1, weights.data());
+        }
         T* const to = sums.data() + (o - o0) * padded;
         for (int64_t j = 0; j < padded; j += N) {
           tile(weights.data(), inputs.data() + (k1 - k0) * j, k1 - k0, to + j, padded);

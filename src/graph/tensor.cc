@@ -176,6 +176,11 @@ Tensor Tensor::from_doubles(Shape shape, std::span<const double> values, DType d
   });
 }
 
+Tensor Tensor::adopt(Shape shape, std::vector<double> values) {
+  const auto owner = std::make_shared<const std::vector<double>>(std::move(values));
+  return Tensor(DType::f64, std::move(shape), std::as_bytes(std::span(*owner)), owner);
+}
+
 Tensor Tensor::filled(Shape shape, double value, DType dtype) {
   const std::vector<double> values(static_cast<size_t>(element_count(shape)), value);
   return from_doubles(std::move(shape), values, dtype);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "graph/reference.h"
 
@@ -148,6 +149,45 @@ LinearMap compose(const LinearMap& first, const LinearMap& second) {
   return result;
 }
 
+LinearMap compose(LinearMap&& first, const LinearMap& second) {
+  const Geometry &f = first.geometry, &g = second.geometry;
+  const Axis pointwise{};
+  const bool factors = g.axes[0] == pointwise && g.axes[1] == pointwise && g.groups == g.out && g.in == g.out;
+  if (!factors) return compose(std::as_const(first), second);
+  LinearMap result = std::move(first);
+  const int64_t each = f.weights() / f.out;
+  for (int64_t o = 0; o < f.out; ++o) {
+    const double scale = second.weight[static_cast<size_t>(o)];
+    for (int64_t k = o * each; k < (o + 1) * each; ++k) result.weight[static_cast<size_t>(k)] *= scale;
+    double& bias = result.bias[static_cast<size_t>(o)];
+    bias = scale * bias + second.bias[static_cast<size_t>(o)];
+  }
+  return result;
+}
+
+namespace {
+
+/// Adds the weights of `map` at their places in `into`, whose geometry holds them all.
+void add_embedded(const LinearMap& map, LinearMap& into) {
+  const Geometry &from = map.geometry, &to = into.geometry;
+  const Placement rows = place(from.axes[0], to.axes[0]), columns = place(from.axes[1], to.axes[1]);
+  const int64_t from_in = from.in / from.groups, into_in = to.in / to.groups;
+  const double* w = map.weight.data();
+  for (int64_t o = 0; o < from.out; ++o) {
+    const int64_t offset = o / (from.out / from.groups) * from_in - o / (to.out / to.groups) * into_in;
+    for (int64_t c = 0; c < from_in; ++c) {
+      double* const plane = into.weight.data() + (o * into_in + offset + c) * to.taps();
+      for (int64_t u = 0; u < from.axes[0].kernel; ++u) {
+        for (int64_t v = 0; v < from.axes[1].kernel; ++v) {
+          plane[(rows.first + u * rows.step) * to.axes[1].kernel + columns.first + v * columns.step] += *w++;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
 std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSize& size) {
   if (a.in != b.in || a.out != b.out) return std::nullopt;
   const auto rows = sum(a.axes[0], b.axes[0], size[0]), columns = sum(a.axes[1], b.axes[1], size[1]);
@@ -156,13 +196,10 @@ std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSiz
 }
 
 LinearMap sum(LinearMap a, LinearMap b, const Geometry& into) {
+  if (a.geometry != into) std::swap(a, b);
   LinearMap result = embed(std::move(a), into);
-  const LinearMap other = embed(std::move(b), into);
-  const auto add = [](std::vector<double>& to, const std::vector<double>& from) {
-    std::transform(to.begin(), to.end(), from.begin(), to.begin(), std::plus<>());
-  };
-  add(result.weight, other.weight);
-  add(result.bias, other.bias);
+  add_embedded(b, result);
+  std::transform(result.bias.begin(), result.bias.end(), b.bias.begin(), result.bias.begin(), std::plus<>());
   return result;
 }
 
@@ -228,22 +265,8 @@ Geometry without_crops(Geometry geometry) {
 
 LinearMap embed(LinearMap map, const Geometry& into) {
   if (map.geometry == into) return map;
-  const Geometry& from = map.geometry;
   LinearMap result{into, std::vector<double>(static_cast<size_t>(into.weights())), map.bias};
-  const Placement rows = place(from.axes[0], into.axes[0]), columns = place(from.axes[1], into.axes[1]);
-  const int64_t from_in = from.in / from.groups, into_in = into.in / into.groups;
-  const double* w = map.weight.data();
-  for (int64_t o = 0; o < from.out; ++o) {
-    const int64_t offset = o / (from.out / from.groups) * from_in - o / (into.out / into.groups) * into_in;
-    for (int64_t c = 0; c < from_in; ++c) {
-      double* const plane = result.weight.data() + (o * into_in + offset + c) * into.taps();
-      for (int64_t u = 0; u < from.axes[0].kernel; ++u) {
-        for (int64_t v = 0; v < from.axes[1].kernel; ++v) {
-          plane[(rows.first + u * rows.step) * into.axes[1].kernel + columns.first + v * columns.step] = *w++;
-        }
-      }
-    }
-  }
+  add_embedded(map, result);
   return result;
 }
 

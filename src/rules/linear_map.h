@@ -57,6 +57,8 @@ Border border_between(const Axis& first, const Axis& second, std::optional<int64
 /// borders agree (border_between) and no bias of `first` meets padding.
 Geometry compose(const Geometry& first, const Geometry& second);
 LinearMap compose(const LinearMap& first, const LinearMap& second);
+/// The same where `first` may be used up: a factor per channel is multiplied into it.
+LinearMap compose(LinearMap&& first, const LinearMap& second);
 
 /// The geometry that holds the taps of both; nothing when the outputs of the two are not aligned for this image size.
 std::optional<Geometry> sum(const Geometry& a, const Geometry& b, const ImageSize& size);

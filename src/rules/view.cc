@@ -356,12 +356,12 @@ bool can_replace(const Site& site, ValueId before, ValueId after) {
 
 ValueId emit(Patch& patch, LinearMap map, size_t rank, ValueId source, const std::string& name) {
   const Geometry geometry = without_crops(map.geometry);
-  const LinearMap whole = embed(std::move(map), geometry);
-  const Geometry& g = whole.geometry;
+  LinearMap whole = embed(std::move(map), geometry);
+  const Geometry g = whole.geometry;
   const Axis &y = g.axes[0], &x = g.axes[1];
   const bool image = rank == 4;
   const Shape weight = image ? Shape{g.out, g.in / g.groups, y.kernel, x.kernel} : Shape{g.out, g.in};
-  std::vector<ValueId> inputs{source, patch.constant(name + ".weight", Tensor::from_doubles(weight, whole.weight))};
+  std::vector<ValueId> inputs{source, patch.constant(name + ".weight", Tensor::adopt(weight, std::move(whole.weight)))};
   if (std::any_of(whole.bias.begin(), whole.bias.end(), [](double b) { return b != 0; })) {
     inputs.push_back(patch.constant(name + ".bias", Tensor::from_doubles({g.out}, whole.bias)));
   }

@@ -268,7 +268,7 @@ std::unique_ptr<Plan::Arena> Executable::arena() const {
   return std::make_unique<Plan::Arena>(arena_floats(), program_.buffers.size(), options_.threads);
 }
 
-void Executable::run(const float* input, float* output, Plan::Arena& arena) const noexcept {
+void Executable::run(const float* input, float* output, Plan::Arena& arena, double* times) const noexcept {
   for (size_t i = 0; i < program_.buffers.size(); ++i) {
     const Buffer& at = program_.buffers[static_cast<size_t>(root(static_cast<int>(i)))];
     switch (at.place) {  // kernels write no input and no constant
@@ -288,9 +288,11 @@ void Executable::run(const float* input, float* output, Plan::Arena& arena) cons
   }
   float* const scratch = arena.memory.data() + scratch_at_;
   for (const Step& step : program_.steps) {
+    const auto start = times ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
     arena.threads.run(step.parts, [&](int part) noexcept {
       step.kernel->run({step, arena.buffers.data(), scratch + part * scratch_, part, step.parts});
     });
+    if (times) *times++ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 }
 

@@ -33,7 +33,8 @@ class Executable {
       const KernelFilter& allowed = [](const Kernel&, const Step&) { return true; });
 
   std::unique_ptr<Plan::Arena> arena() const;
-  void run(const float* input, float* output, Plan::Arena& arena) const noexcept;
+  /// `times`: seconds that each step took, if wanted.
+  void run(const float* input, float* output, Plan::Arena& arena, double* times = nullptr) const noexcept;
 
   int64_t input_size() const { return input_size_; }
   int64_t output_size() const { return output_size_; }

@@ -56,6 +56,27 @@ refuses 2 '--to' collapse reduce.onnx -o never.onnx --to nothing
 refuses 2 '--out is required' collapse reduce.onnx
 refuses 3 'truncated\.safetensors' collapse truncated.safetensors -o never.onnx
 absent never.onnx
+json '.steps == 2 and (.last_step | has("rule") and has("node") and has("result"))' collapse reduce.onnx -o twice.onnx --stop-after 2
+prints '^last step: .* at ' collapse reduce.onnx -o twice.onnx --stop-after 2
+json 'all(.regions[]; .bound > 0 and .error_to_bound <= 1) and (.seconds | has("regions") and has("samples"))' collapse reduce.onnx -o small.onnx
+prints 'error .*, bound ' collapse reduce.onnx -o small.onnx --explain
+
+# plans
+export XDG_CACHE_HOME="$work/cache"
+json '.verified and .cost.measure == "macs" and .cost.after <= .cost.before' collapse article.safetensors -o plan.onnx --to plan
+json '.verified and .cost.unit == "ms" and .cost.measured_now > 0 and .cost.after <= .cost.before' collapse article.safetensors -o plan.onnx --cost measured
+json '.cost.measured_now == 0' collapse article.safetensors -o plan.onnx --to plan --cost measured
+json '.costs > 0' bench article.safetensors --seconds 0.05 --emit-cost costs.json
+json '.verified and .cost.interpolated == 0 and .cost.after <= .cost.before' collapse article.safetensors -o plan.onnx --cost costs.json
+json '.verified and .cost.interpolated > 0' collapse reduce.onnx -o plan.onnx --cost costs.json
+refuses 3 'text\.onnx' collapse reduce.onnx -o never.onnx --cost text.onnx
+refuses 4 'absent\.json' collapse reduce.onnx -o never.onnx --cost absent.json
+refuses 2 'belong to --to plan' collapse reduce.onnx -o never.onnx --to module --cost macs
+export REDUCENET_PYTHON=/nonexistent
+refuses 5 'pip install onnxruntime' collapse reduce.onnx -o never.onnx --cost measured --engine onnxruntime
+refuses 5 'pip install onnxruntime' verify reduce.onnx small.onnx --engine onnxruntime
+unset REDUCENET_PYTHON
+absent never.onnx
 
 # models that are not well formed: the file and the place, exit 3, nothing written
 while read -r name pattern; do

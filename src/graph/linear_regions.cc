@@ -1,9 +1,9 @@
-#include "regions.h"
-
 #include <map>
 #include <numeric>
 
-namespace reducenet::cli {
+#include "reducenet/graph.h"
+
+namespace reducenet {
 
 std::vector<int64_t> linear_regions(const Graph& graph) {
   const Uses uses(graph);
@@ -14,8 +14,8 @@ std::vector<int64_t> linear_regions(const Graph& graph) {
     return i;
   };
   std::vector<bool> linear(graph.nodes.size());
+  for (size_t i = 0; i < graph.nodes.size(); ++i) linear[i] = is_linear(graph, graph.nodes[i]);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    linear[i] = is_linear(graph, graph.nodes[i]);
     for (const ValueId input : graph.nodes[i].inputs) {
       const NodeId producer = input ? uses.producer_of(input) : NodeId{};
       if (!producer || !linear[i] || !linear[static_cast<size_t>(producer.index)]) continue;
@@ -30,4 +30,4 @@ std::vector<int64_t> linear_regions(const Graph& graph) {
   return regions;
 }
 
-}  // namespace reducenet::cli
+}  // namespace reducenet
