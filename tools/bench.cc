@@ -6,6 +6,7 @@
 #include "cost.h"
 #include "dtype.h"
 #include "reducenet/collapse.h"
+#include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "reducenet/runtime.h"
 #include "table.h"
