@@ -25,8 +25,8 @@ for path in models:
         error = float(numpy.abs(logits - expected).max())
         scale = float(numpy.abs(expected).max())
         # float32 accumulates over at most a few thousand terms a layer, some twenty layers deep. In 8 bits a sum on the other
-        # side of a tie moves an activation by a 255th of its range.
-        good = error <= (1e-2 if in_bytes else 2e-5) * scale
+        # side of a tie moves an activation by a 255th of its range, once in each quantised layer.
+        good = error <= (path.read_bytes().count(b"QuantizeLinear") / 255 if in_bytes else 2e-5) * scale
         failed += not good
         verdict = "ok" if good else "DIFFERS"
         print(f"{path.stem:24} {how:12} max abs error {error:.2e}  (largest logit {scale:.3g})  {verdict}")
