@@ -120,7 +120,6 @@ struct Collapsed {
 /// normalisation by the batch's own statistics, dropping at random.
 void require_inference(const Graph& graph);
 
-
 /// Settles finished fades, then applies rules until none fires. The result is the same function (see verify.h for the
 /// proof on the spot). Constants come back in the dtype the model had. Throws Error(unsupported), naming the nodes that
 /// stand in the way, when `target` is conv or single and cannot be exact.

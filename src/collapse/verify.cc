@@ -211,8 +211,8 @@ Certificate verify(const Graph& before, const Collapsed& collapsed, const Verify
   try {
     certificate = verify(before, collapsed.graph, options);
   } catch (const Error& error) {
-    const bool opaque = std::ranges::any_of(
-        before.nodes, [](const Node& node) { return std::holds_alternative<Opaque>(node.op); });
+    const bool opaque =
+        std::ranges::any_of(before.nodes, [](const Node& node) { return std::holds_alternative<Opaque>(node.op); });
     if (!opaque || error.kind() != ErrorKind::unsupported) throw;
     certificate.verified = true;
     certificate.not_run = error.what();

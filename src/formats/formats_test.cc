@@ -24,7 +24,8 @@ TEST(Formats, EveryFormatThatIsReadRoundTripsByExtension) {
 TEST(Formats, RefusesUnknownExtensionsAndUnwritableFolders) {
   const TestFolder folder;
   expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors, .hpp"}, [&] { load(folder / "m.txt"); });
-  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors, .hpp"}, [&] { save(small_graph(), folder / "m.txt"); });
+  expect_error(ErrorKind::usage, {"m.txt", ".onnx, .safetensors, .hpp"},
+               [&] { save(small_graph(), folder / "m.txt"); });
   for (const Format& format : formats()) {
     const auto path = folder / ("absent/m" + std::string(format.extension));
     expect_error(ErrorKind::io, {path.string()}, [&] { save(small_graph(), path); });

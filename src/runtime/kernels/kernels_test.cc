@@ -100,8 +100,8 @@ INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest, ::testing::ValuesIn(kTrials), [](c
 
 TEST(KernelTable, EveryKernelIsTried) {
   std::set<std::string_view> tried{"view", "copy", "to-blocked", "to-plain"};  // by plan_test, and beside all others
-  for (const char* narrow : {"to-int8", "from-int8", "conv-int8", "conv-int8-out", "to-bf16", "from-bf16", "conv-bf16",
-                             "conv-bf16-out"}) {
+  for (const char* narrow :
+       {"to-int8", "from-int8", "conv-int8", "conv-int8-out", "to-bf16", "from-bf16", "conv-bf16", "conv-bf16-out"}) {
     tried.insert(narrow);  // by narrow_test
   }
   for (const Trial& trial : kTrials) tried.insert(trial.kernel);
