@@ -210,20 +210,6 @@ Sample outputs(const Graph& part, const Trial& trial, std::span<const Sample> sa
   return result;
 }
 
-/// Half a unit in the last place of 1.
-double rounding(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-      return 0x1p-53;
-    case DType::f16:
-      return 0x1p-11;
-    case DType::bf16:
-      return 0x1p-8;
-    default:
-      return 0x1p-24;
-  }
-}
-
 Tensor absolute(const Tensor& tensor) {
   if (tensor.dtype() != DType::f32) {
     std::vector<double> values = tensor.to_doubles();
@@ -270,8 +256,7 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   const auto add = [](double x, double y) { return std::abs(x) + std::abs(y); };
   const Sample absolute = combine(combine(a, b, add), zero, add);
   const std::vector<double> terms = magnitudes(trial, absolute);
-  const double unit =
-      layers_in(trial.after) * rounding(after[after.find_value(region.output)].dtype) + kDoubleArithmetic;
+  const double unit = layers_in(trial.after) * rounding_of(after, after.find_value(region.output)) + kDoubleArithmetic;
 
   RegionCheck result{.name = region.output};
   const auto worst = [](double& so_far, double value) {

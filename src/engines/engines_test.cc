@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
+#include <optional>
+#include <string>
 
 #include "engines/onnxruntime.h"
 #include "reducenet/builder.h"
@@ -116,6 +119,8 @@ TEST_F(Engines, ADamagedCacheIsMeasuredAgain) {
 }
 
 TEST_F(Engines, AnAbsentPythonIsNamedWithTheRemedy) {
+  const char* python = std::getenv("REDUCENET_PYTHON");
+  const std::optional<std::string> before = python ? std::optional<std::string>(python) : std::nullopt;
   setenv("REDUCENET_PYTHON", "/nonexistent/python", 1);
   try {
     OnnxRuntime engine(1);
@@ -126,7 +131,7 @@ TEST_F(Engines, AnAbsentPythonIsNamedWithTheRemedy) {
   }
   setenv("REDUCENET_PYTHON", "true", 1);  // a program that answers nothing
   EXPECT_THROW(OnnxRuntime engine(1), Error);
-  unsetenv("REDUCENET_PYTHON");
+  before ? setenv("REDUCENET_PYTHON", before->c_str(), 1) : unsetenv("REDUCENET_PYTHON");
 }
 
 TEST_F(Engines, OnnxRuntimeTimesAndRuns) {
