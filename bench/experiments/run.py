@@ -4,7 +4,8 @@
     bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME]
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
-result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/.
+result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/. A cell may
+start `from` the network of a cell above it, or learn from it (`teacher`); that cell's model must lie in runs/GRID/.
 `docs/render.py` makes the tables.
 """
 import argparse
@@ -34,7 +35,7 @@ def commit():
 def tool_json(tool, arguments, log):
     """Output of `reducenet ARGUMENTS --json`; exit codes other than 0 are errors."""
     command = [str(tool), *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {shlex.join(command)}")
     return json.loads(done.stdout)
@@ -45,12 +46,23 @@ def full_recipe(out, data):
     return json.loads((out / "result.json").read_text())["recipe"].replace(str(data), data.name)
 
 
-def run_cell(tool, grid, cell, seed, data, threads):
+def model_of(grid, cell, seed):
+    return f"runs/{grid['name']}/{cell}-s{seed}/model.safetensors"
+
+
+def run_cell(tool, grid, cell, seed, data, threads, before):
+    for needed in {cell.get("from"), cell.get("teacher")} - {None}:
+        if f"{needed}-s{seed}" in before:
+            before[f"{needed}-s{seed}"].result()
     name = f"{cell['name']}-s{seed}"
     out = ROOT / "runs" / grid["name"] / name
     out.mkdir(parents=True, exist_ok=True)
     settings = grid.get("set", []) + cell.get("set", []) + [f"train.seed={seed}"]
     arguments = ["train", cell["recipe"]]
+    if "from" in cell:
+        arguments += ["--from", model_of(grid, cell["from"], seed)]
+    if "teacher" in cell:
+        settings.append(f"distill.teacher={model_of(grid, cell['teacher'], seed)}")
     for setting in settings:
         arguments += ["--set", setting]
     shown = f"./reducenet {shlex.join(arguments)} --data {data.name}"
@@ -93,8 +105,11 @@ def main():
             pending.append((cell, seed))
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        running = {pool.submit(run_cell, options.tool, grid, cell, seed, options.data.resolve(), 1): f"{cell['name']}-s{seed}"
-                   for cell, seed in pending}
+        futures = {}
+        for cell, seed in pending:
+            arguments = (options.tool.resolve(), grid, cell, seed, options.data.resolve(), 1, futures)
+            futures[f"{cell['name']}-s{seed}"] = pool.submit(run_cell, *arguments)
+        running = {future: name for name, future in futures.items()}
         for done, future in enumerate(concurrent.futures.as_completed(running), 1):
             name = running[future]
             try:
