@@ -119,6 +119,24 @@ def collapse_errors():
                  "collapse, s"], body)
 
 
+def collapse_scale():
+    record = json.loads((RESULTS / "collapse_scale.json").read_text())
+    body = [[r["model"], f"{r['params_before'] / 1e6:.1f}", r["cores"], f"{r['load_s']:.2f}", f"{r['collapse_s']:.2f}",
+             f"{r['regions_s']:.2f} ({r['regions']:.0f})", f"**{r['merge_and_certify_s']:.2f}**", f"{r['save_s']:.2f}",
+             f"{r['samples_s']:.2f}", f"{r['peak_bytes'] / 1e6:.0f}", f"**{r['peak_to_weights']:.2f}**"]
+            for r in record["models"]]
+    return rows(["network", "M parameters", "cores", "load, s", "merge, s", "certify its regions, s",
+                 "both", "save, s", "run the whole network twice on one sample, s", "peak, MB", "peak / weights"], body)
+
+
+def collapse_search():
+    record = json.loads((RESULTS / "collapse_scale.json").read_text())["search"]
+    return rows(["nodes before", "nodes after", "every rule, ms", "with a plan, ms",
+                 "every rule where nothing merges any more, ms"],
+                [[record["nodes_before"], record["nodes_after"], f"{record['module_ms']:.1f}",
+                  f"{record['plan_ms']:.1f}", f"{record['nothing_ms']:.1f}"]])
+
+
 NETWORKS = {
     "deploy29": "29-layer CIFAR deploy net (`reduce56` collapsed)",
     "deploy11": "11-layer CIFAR deploy net (`reduce20` collapsed)",
@@ -180,6 +198,8 @@ TABLES = {
     "collapse-macs": collapse("macs", 1e6, 1),
     "collapse-latency": collapse("median_ms", 1, 2),
     "collapse-errors": collapse_errors,
+    "collapse-scale": collapse_scale,
+    "collapse-search": collapse_search,
     "train-speed": train_speed,
     "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
                           "softmax-phases", "softmax-pixels"]),

@@ -1,5 +1,9 @@
 #include "verbs.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 using namespace reducenet::cli;
 
 namespace {
@@ -39,8 +43,18 @@ constexpr Verb verbs[] = {
      declare_inspect},
 };
 
+/// Keeps the memory of weights for the next weights: what is unmapped has to be faulted in and cleared again, page by
+/// page. Larger blocks are given back at once.
+void keep_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_memory();
   return run(verbs, argc, argv);
 }

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "collapse/cost_text.h"
 #include "reducenet/error.h"
+#include "rules/reason.h"
 #include "rules/view.h"
 
 namespace reducenet {
@@ -14,6 +17,16 @@ namespace {
 int64_t work_of(const Graph& graph, NodeId id) {
   if (const auto map = view(graph, id)) return work_of(graph, *map);
   return count_macs(graph, graph[id]);
+}
+
+/// Elements of the constants that the node reads.
+int64_t constants_of(const Graph& graph, NodeId id) {
+  int64_t count = 0;
+  for (const ValueId in : graph[id].inputs) {
+    const Tensor* constant = graph.constant(in);
+    count += constant ? constant->size() : 0;
+  }
+  return count;
 }
 
 double largest(DType dtype) {
@@ -71,6 +84,11 @@ void Driver::run(Freedom freedom, bool last) {
     regions.resize(std::max(regions.size(), static_cast<size_t>(numbers[i]) + 1));
     regions[static_cast<size_t>(numbers[i])].push_back({static_cast<int32_t>(i)});
   }
+  // The largest first: while its constants live in double, the fewest merged ones stand beside them.
+  std::ranges::stable_sort(regions, std::greater<>(), [&](const std::vector<NodeId>& region) {
+    return std::accumulate(region.begin(), region.end(), int64_t{0},
+                           [&](int64_t sum, NodeId id) { return sum + constants_of(graph_, id); });
+  });
   for (const std::vector<NodeId>& region : regions) {
     const size_t first = graph_.nodes.size();
     if (exhaust(region)) round_from(first, last);
@@ -231,7 +249,8 @@ std::optional<std::string> Driver::not_finite(const Patch& patch) const {
     bool fits = true;
     for (const double v : value.constant->as<double>()) fits &= std::abs(v) <= limit;
     if (!fits) {
-      return "the merged constant '" + value.name + "' would not be finite in " + std::string(to_string(value.dtype));
+      return "the merged constant '" + value.name + "' " + std::string(reason::kNotFinite) + " " +
+             std::string(to_string(value.dtype));
     }
   }
   return std::nullopt;
@@ -254,7 +273,7 @@ std::optional<std::string> Driver::too_costly(const Patch& patch, const std::vec
     after += options_.cost(*workload);
   }
   if (after <= before) return std::nullopt;
-  return "merging would cost " + cost_text(after) + " instead of " + cost_text(before);
+  return "merging " + std::string(reason::kCost) + " " + cost_text(after) + " instead of " + cost_text(before);
 }
 
 std::string Driver::unique(const std::string& stem, std::unordered_set<std::string>& taken) const {

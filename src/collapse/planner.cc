@@ -11,6 +11,7 @@
 #include "collapse/single.h"
 #include "collapse/sizes.h"
 #include "reducenet/error.h"
+#include "rules/reason.h"
 #include "rules/view.h"
 
 namespace reducenet {
@@ -418,8 +419,9 @@ class ChainPlanner {
       const double together = layer_cost(*geometry_[a.first][b.last], chain_[a.first].from, chain_[b.last - 1].to);
       const NodeId node = chain_[b.last - 1].nodes.back();
       driver_.refuse("plan", node,
-                     "one layer with " + label(graph_, chain_[a.last - 1].nodes.back()) + " would cost " +
-                         cost_text(together) + " instead of " + cost_text(a.option.cost + b.option.cost));
+                     "one layer with " + label(graph_, chain_[a.last - 1].nodes.back()) + " " +
+                         std::string(reason::kCost) + " " + cost_text(together) + " instead of " +
+                         cost_text(a.option.cost + b.option.cost));
     }
   }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "rules/example.h"
+#include "rules/reason.h"
 #include "rules/rows.h"
 #include "rules/view.h"
 
@@ -86,17 +87,17 @@ bool changes_nothing(const Site& site) {
 Outcome vanish(const Site& site) {
   const Node& node = site.graph[site.node];
   const auto* dropout = std::get_if<Dropout>(&node.op);
-  if (dropout && dropout->training) return Refused{"drops at random: export the model in evaluation mode"};
+  if (dropout && dropout->training) return Refused{std::string(reason::kRandom)};
   if (node.inputs.empty() || !node.inputs[0] || !changes_nothing(site)) return NoMatch{};
   for (size_t i = 1; i < node.outputs.size(); ++i) {
     const ValueId mask = node.outputs[i];
     const bool used =
         mask && (!site.uses.consumers_of(mask).empty() || site.uses.is_output[static_cast<size_t>(mask.index)]);
-    if (used) return Refused{"its mask is read"};
+    if (used) return Refused{std::string(reason::kMask)};
   }
   if (!can_replace(site, node.outputs[0], node.inputs[0])) {
-    return Refused{"'" + site.graph[node.inputs[0]].name + "' and '" + site.graph[node.outputs[0]].name +
-                   "' must both keep their names"};
+    return Refused{"'" + site.graph[node.inputs[0]].name + "' and '" + site.graph[node.outputs[0]].name + "' " +
+                   std::string(reason::kNames)};
   }
   Patch patch(site.graph);
   patch.replace(node.outputs[0], node.inputs[0]);

@@ -26,9 +26,11 @@ inline constexpr std::string_view kStrips =
     "correcting the border would take more multiply-accumulates than merging saves";
 inline constexpr std::string_view kMayBeNegative = "may be negative: reserved channels would lose it in the activation";
 
+inline constexpr std::string_view kCost = "would cost";
+
 inline constexpr std::string_view kAll[] = {
-    kIsOutput, kReadAgain, kBorder,    kBias,     kWork, kNotAligned, kMeanOfInside, kRandom, kMask,
-    kNames,    kMatrix,    kNotFinite, kCoverage, kFill, kOpenSize,   kOnlyBorder,   kStrips, kMayBeNegative,
+    kIsOutput, kReadAgain, kBorder,   kBias, kWork,     kNotAligned, kMeanOfInside, kRandom,        kMask, kNames,
+    kMatrix,   kNotFinite, kCoverage, kFill, kOpenSize, kOnlyBorder, kStrips,       kMayBeNegative, kCost,
 };
 
 }  // namespace reducenet::reason
