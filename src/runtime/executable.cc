@@ -14,8 +14,8 @@
 namespace reducenet {
 namespace {
 
-/// A part smaller than this is not worth handing to another thread.
-constexpr int64_t kLeastWork = 1 << 16;
+/// A part of less cost than this, about 3 µs, is not worth handing to another thread.
+constexpr double kLeastWork = 160'000;
 /// Of a well filled convolution: makes seconds comparable with the kernels' predictions.
 constexpr double kMacsPerSecond = 5e10;
 
@@ -152,16 +152,18 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
     for (const Kernel* kernel : candidates) best_by_rule = std::min(best_by_rule, by_rule(kernel));
     double least = std::numeric_limits<double>::infinity();
     for (const Kernel* kernel : candidates) {
-      double cost = by_rule(kernel);
+      double cost = kernel->cost(step);
       if (tuner && candidates.size() > 1) {
-        if (cost > kHopeless * best_by_rule) continue;
-        cost = reordering(*kernel) + tuner->cost(step, *kernel);
+        if (by_rule(kernel) > kHopeless * best_by_rule) continue;
+        cost = tuner->cost(step, *kernel);
       }
-      if (cost >= least) continue;
+      const double in_all = reordering(*kernel) + cost;
+      if (in_all >= least) continue;
       const double error = kernel->error ? kernel->error(step) : 0;
       if (error > most_error) continue;
-      least = cost;
+      least = in_all;
       step.kernel = kernel;
+      step.cost = cost;
       step.error = error;
     }
     if (!step.kernel) {
@@ -212,6 +214,7 @@ int Executable::add_reorder(int from, Layout to, std::string node) {
   Step step{
       .node = std::move(node), .op = Identity{}, .inputs = {{from, shape}}, .output = {made, shape}, .kernel = &kernel};
   step.in_affine = step.out_affine = affine;
+  step.cost = kernel.cost(step);
   program_.steps.push_back(std::move(step));
   return made;
 }
@@ -253,8 +256,7 @@ void Executable::lay_out() {
       lifetimes[static_cast<size_t>(root(step.output.buffer))] = {storage(made.shape, made.layout), i, i};
     }
     for (const Port& port : step.inputs) lifetimes[static_cast<size_t>(root(port.buffer))].last = i;
-    const int64_t work = step.macs + element_count(step.output.shape);
-    step.parts = static_cast<int>(std::clamp<int64_t>(work / kLeastWork, 1, options_.threads));
+    step.parts = static_cast<int>(std::clamp(step.cost / kLeastWork, 1.0, static_cast<double>(options_.threads)));
     scratch_ = std::max(scratch_, round_up(step.scratch, kBlock));
   }
   const ArenaLayout layout = place(lifetimes);
@@ -289,8 +291,8 @@ void Executable::run(const float* input, float* output, Plan::Arena& arena, doub
   float* const scratch = arena.memory.data() + scratch_at_;
   for (const Step& step : program_.steps) {
     const auto start = times ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
-    arena.threads.run(step.parts, [&](int part) noexcept {
-      step.kernel->run({step, arena.buffers.data(), scratch + part * scratch_, part, step.parts});
+    arena.threads.run(step.parts, [&](int part, int parts) noexcept {
+      step.kernel->run({step, arena.buffers.data(), scratch + part * scratch_, part, parts});
     });
     if (times) *times++ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }

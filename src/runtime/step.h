@@ -107,6 +107,7 @@ struct Step {
 
   const Kernel* kernel = nullptr;
   double error = 0;  ///< the kernel's, see Kernel::error
+  double cost = 0;   ///< the kernel's, predicted or measured, in the time of one multiply–add
   Floats packed, packed_bias;
   std::vector<int64_t> table;  ///< offsets that a kernel computes beforehand
   int64_t scratch = 0;         ///< floats that each thread needs during the step

@@ -1,7 +1,10 @@
 #include "runtime/threads.h"
 
-#include <chrono>
+#include <algorithm>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -12,6 +15,9 @@ namespace {
 /// How long to look before sleeping: longer than any step that one thread does alone, so that within a run nobody
 /// sleeps and nobody has to be woken.
 constexpr std::chrono::microseconds kPatience{200};
+/// How long the caller works alone after a job waited longer for a thread than all its own work took: twice as long
+/// each time that it happens again, up to the longest. An interruption lasts some milliseconds.
+constexpr std::chrono::milliseconds kBackOff{20}, kLongestBackOff{500};
 constexpr int kLooks = 64;  // between two looks at the clock
 
 void pause() noexcept {
@@ -22,9 +28,33 @@ void pause() noexcept {
 #endif
 }
 
-/// Until the value is no longer `old`.
+/// The CPU that this thread is on, or was a moment ago; −2 where the system does not say.
+int this_cpu() noexcept {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -2;
+#endif
+}
+
+/// Moves this thread off a CPU to another that it may use, if there is one; afterwards it may use the same as before.
+/// A system that leaves a woken thread where it last ran would leave it there for long.
+void leave([[maybe_unused]] int cpu) noexcept {
+#if defined(__linux__)
+  cpu_set_t all, others;
+  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all) != 0) return;
+  others = all;
+  CPU_CLR(static_cast<size_t>(cpu), &others);
+  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+    sched_setaffinity(0, sizeof all, &all);
+  }
+#endif
+}
+
+/// Looks until the value is no longer `old` or that takes too long, and returns it. `other`: the CPU of the thread that
+/// will change it, which looking would only keep from running if it is this one.
 template <class T>
-T await_change(const std::atomic<T>& value, T old) noexcept {
+T look(const std::atomic<T>& value, T old, const std::atomic<int>& other) noexcept {
   const auto start = std::chrono::steady_clock::now();
   do {
     for (int i = 0; i < kLooks; ++i) {
@@ -32,58 +62,91 @@ T await_change(const std::atomic<T>& value, T old) noexcept {
       if (now != old) return now;
       pause();
     }
+    if (this_cpu() == other.load(std::memory_order_relaxed)) break;
   } while (std::chrono::steady_clock::now() - start < kPatience);
-  value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);
 }
 
 }  // namespace
 
 Threads::Threads(int count) {
+  line_.caller_cpu = this_cpu();
   for (int part = 1; part < count; ++part) workers_.emplace_back([this] { work(); });
 }
 
 Threads::~Threads() {
-  start(0, nullptr, nullptr);
+  start(1, nullptr, nullptr);
+  line_.number.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void Threads::start(int parts, const void* job, Function function) noexcept {
-  const uint32_t number = number_.load(std::memory_order_relaxed) + 1;
-  job_.store(job, std::memory_order_relaxed);
-  function_.store(function, std::memory_order_relaxed);
-  parts_.store(parts, std::memory_order_relaxed);
-  unfinished_.store(parts, std::memory_order_relaxed);
-  ticket_.store(uint64_t{number} << 32, std::memory_order_release);
-  number_.store(number, std::memory_order_release);
-  number_.notify_all();
+void Threads::note_stall() noexcept {
+  const Clock::time_point now = Clock::now();
+  const bool soon = stalled_ && now < alone_until_ + kLongestBackOff;
+  back_off_ = soon ? std::min<Clock::duration>(2 * back_off_, kLongestBackOff) : kBackOff;
+  alone_until_ = now + back_off_;
+  stalled_ = true;
 }
 
-/// Runs one part of the job that `ticket` names, if one is left and the job is still that.
-bool Threads::claim(uint64_t ticket) noexcept {
-  const Function function = function_.load(std::memory_order_relaxed);
-  const void* job = job_.load(std::memory_order_relaxed);
-  const int part = static_cast<int>(ticket & 0xffffffff);
-  if (part >= parts_.load(std::memory_order_relaxed)) return false;
+void Threads::start(int parts, const void* job, Function function) noexcept {
+  started_ = Clock::now();
+  const uint32_t number = line_.number.load(std::memory_order_relaxed) + 1;
+  line_.job.store(job, std::memory_order_relaxed);
+  line_.function.store(function, std::memory_order_relaxed);
+  line_.unfinished.store(parts - 1, std::memory_order_relaxed);
+  line_.caller_cpu.store(this_cpu(), std::memory_order_relaxed);
+  line_.ticket.store(uint64_t{number} << 32 | static_cast<uint64_t>(parts) << 16 | 1, std::memory_order_release);
+  line_.number.store(number, std::memory_order_release);
+  // One that lies down at this moment may be missed: then its part is the caller's, and the next job wakes it. One that
+  // has been woken and has not run yet is not woken again.
+  if (line_.asleep.load(std::memory_order_relaxed) && line_.asleep.exchange(false)) line_.number.notify_all();
+}
+
+/// Runs one part of the present job, if one is left.
+bool Threads::claim(bool caller) noexcept {
+  uint64_t ticket = line_.ticket.load(std::memory_order_acquire);
+  const Function function = line_.function.load(std::memory_order_relaxed);
+  const void* job = line_.job.load(std::memory_order_relaxed);
+  const int part = static_cast<int>(ticket & 0xffff), parts = static_cast<int>(ticket >> 16 & 0xffff);
+  if (part >= parts) return false;
   // While a part is unclaimed its job has not ended, so what was read above belongs to it if the ticket is unchanged.
-  if (!ticket_.compare_exchange_strong(ticket, ticket + 1, std::memory_order_acq_rel)) return true;
-  function(job, part);
-  if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+  if (!line_.ticket.compare_exchange_strong(ticket, ticket + 1, std::memory_order_acq_rel)) return true;
+  if (!caller) line_.worker_cpu.store(this_cpu(), std::memory_order_relaxed);
+  function(job, part, parts);
+  if (line_.unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) line_.unfinished.notify_one();
   return true;
 }
 
 void Threads::finish() noexcept {
-  while (claim(ticket_.load(std::memory_order_acquire))) {
+  while (claim(true)) {
   }
-  for (int left = unfinished_.load(std::memory_order_acquire); left > 0;) left = await_change(unfinished_, left);
+  int left = line_.unfinished.load(std::memory_order_acquire);
+  if (left == 0) return;
+  const Clock::time_point done = Clock::now();
+  while (left > 0) {
+    const int before = left;
+    left = look(line_.unfinished, before, line_.worker_cpu);
+    if (left == before) line_.unfinished.wait(before, std::memory_order_acquire);
+  }
+  if (Clock::now() - done > std::max<Clock::duration>(done - started_, kPatience)) note_stall();
 }
 
 void Threads::work() noexcept {
   for (uint32_t seen = 0;;) {
-    seen = await_change(number_, seen);
-    const uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    if (!function_.load(std::memory_order_relaxed) && static_cast<uint32_t>(ticket >> 32) == seen) return;
-    while (claim(ticket_.load(std::memory_order_acquire))) {
+    uint32_t now = look(line_.number, seen, line_.caller_cpu);
+    const int caller = line_.caller_cpu.load(std::memory_order_relaxed);
+    if (now == seen && this_cpu() == caller) {
+      leave(caller);
+      now = look(line_.number, seen, line_.caller_cpu);
+    }
+    while (now == seen) {
+      line_.asleep.store(true, std::memory_order_seq_cst);
+      line_.number.wait(seen, std::memory_order_seq_cst);
+      now = line_.number.load(std::memory_order_acquire);
+    }
+    seen = now;
+    if (!line_.function.load(std::memory_order_relaxed)) return;
+    while (claim(false)) {
     }
   }
 }

@@ -158,7 +158,7 @@ HWY_EXPORT(binary_blocked);
 HWY_EXPORT(broadcast);
 
 double cost(const Step& step) {
-  return static_cast<double>(element_count(step.output.shape));
+  return 4.0 * static_cast<double>(element_count(step.output.shape));
 }
 void pack(Step&) {}
 
