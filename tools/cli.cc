@@ -22,16 +22,7 @@ void print_error(const char* message) noexcept {
   std::fprintf(stderr, "%serror:%s %s\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", message);
 }
 
-/// Replaces this process by the reducenet-train beside it.
-void become_trainer(char** argv) {
-  const auto trainer = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "reducenet-train";
-  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);  // transparent huge pages for the activations; read at start
-  execv(trainer.c_str(), argv);
-  throw Error(ErrorKind::unsupported,
-              fmt::format("{}: needs {}, which this build does not have: configure with -DREDUCENET_TRAIN=ON (Debian: "
-                          "apt install libtorch-dev)",
-                          argv[1], trainer.string()));
-}
+char** arguments = nullptr;  // of this process
 
 void print_result(const Result& result, bool json) {
   const std::string text = json ? result.json.dump() + "\n" : result.text;
@@ -51,7 +42,7 @@ int dispatch(std::span<const Verb> verbs, int argc, char** argv) {
   for (const Verb& verb : verbs) {
     CLI::App* sub = app.add_subcommand(verb.name, verb.summary);
     if (verb.declare == nullptr) {
-      if (argc > 1 && std::string_view(argv[1]) == verb.name) become_trainer(argv);
+      if (argc > 1 && std::string_view(argv[1]) == verb.name) become_trainer();
       continue;
     }
     sub->add_flag("--json", json, "Print one JSON object on stdout");
@@ -75,6 +66,7 @@ int dispatch(std::span<const Verb> verbs, int argc, char** argv) {
 }  // namespace
 
 int run(std::span<const Verb> verbs, int argc, char** argv) noexcept {
+  arguments = argv;
   try {
     return dispatch(verbs, argc, argv);
   } catch (const Error& error) {
@@ -90,6 +82,16 @@ int run(std::span<const Verb> verbs, int argc, char** argv) noexcept {
     print_error(error.what());
     return static_cast<int>(ErrorKind::bad_input);
   }
+}
+
+void become_trainer() {
+  const auto trainer = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "reducenet-train";
+  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);  // transparent huge pages for the activations; read at start
+  execv(trainer.c_str(), arguments);
+  throw Error(ErrorKind::unsupported,
+              fmt::format("{}: needs {}, which this build does not have: configure with -DREDUCENET_TRAIN=ON (Debian: "
+                          "apt install libtorch-dev)",
+                          arguments[1], trainer.string()));
 }
 
 bool interactive() {

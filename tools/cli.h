@@ -28,6 +28,10 @@ struct Verb {
 /// Parses the command line, runs the verb, prints its result, and maps every error to its exit code (error.h).
 int run(std::span<const Verb> verbs, int argc, char** argv) noexcept;
 
+/// Replaces this process by the reducenet-train beside it, which runs the same command. Error(unsupported) where there
+/// is none.
+[[noreturn]] void become_trainer();
+
 /// True when stderr is a terminal: only then are there progress bars and colour.
 bool interactive();
 /// A line on stderr.

@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-#include <thread>
-
 #include "classifier.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
@@ -14,17 +11,6 @@
 
 namespace reducenet::cli {
 namespace {
-
-std::string machine() {
-  std::ifstream in("/proc/cpuinfo");
-  std::string cpu = "unknown";
-  for (std::string line; std::getline(in, line);) {
-    if (!line.starts_with("model name")) continue;
-    cpu = line.substr(line.find(':') + 2);
-    break;
-  }
-  return fmt::format("{}, {} logical processors", cpu, std::thread::hardware_concurrency());
-}
 
 int64_t count_layers(const Graph& graph) {
   return std::ranges::count_if(graph.nodes, [](const Node& node) {
@@ -41,26 +27,6 @@ std::string shown(train::Recipe recipe) {
 }
 
 }  // namespace
-
-Json read_json(const std::filesystem::path& path) {
-  std::ifstream in(path);
-  if (!in) return nullptr;
-  try {
-    return Json::parse(in);
-  } catch (const Json::exception& error) {
-    throw Error(ErrorKind::bad_input, path.string() + ": " + error.what());
-  }
-}
-
-void write_json(const std::filesystem::path& path, const Json& json) {
-  const std::string text = json.dump(1) + "\n";
-  write_atomically(path, std::as_bytes(std::span(text)));
-}
-
-Json measure_latency(const Graph& deployed) {
-  const BenchResult timed = bench(Plan(deployed, {.batch = 1, .threads = 1}), 1);
-  return {{"ms", timed.median_ms}, {"p90_ms", timed.p90_ms}};
-}
 
 std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options) {
   const std::filesystem::path& folder = experiment.folder;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli.h"
+#include "records.h"
 #include "reducenet/graph.h"
 #include "reducenet/train.h"
 
@@ -32,15 +33,5 @@ struct ExperimentOptions {
 /// recipe, machine}; deployed_top1 and ms are the runtime's, at batch 1 on one thread. Error(check_failed) when the
 /// collapse is not certified.
 std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options);
-
-/// {ms, p90_ms} of a deployed model: the runtime, batch 1, one thread.
-Json measure_latency(const Graph& deployed);
-
-/// The figures of a finished experiment, or null.
-Json read_json(const std::filesystem::path& path);
-void write_json(const std::filesystem::path& path, const Json& json);
-
-/// A page that shows points in a chart and a table, offline: `data` is what pages/explore.html says at its top.
-void write_page(const std::filesystem::path& path, const Json& data);
 
 }  // namespace reducenet::cli

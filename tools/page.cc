@@ -3,7 +3,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "experiment.h"
+#include "records.h"
 #include "explore_html.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"

@@ -11,6 +11,7 @@ Action declare_eval(CLI::App& app);
 Action declare_export(CLI::App& app);
 Action declare_inspect(CLI::App& app);
 Action declare_predict(CLI::App& app);
+Action declare_prune(CLI::App& app);  // in both programs
 Action declare_verify(CLI::App& app);
 
 // In reducenet-train.

@@ -45,6 +45,15 @@ ImageSet load_images(const std::string& path, Split split, const LoadImagesOptio
 /// The built-in generator: ten classes of textured shapes that a linear classifier cannot separate. Deterministic.
 ImageSet generate_images(int64_t count, uint64_t seed, int64_t size = 32, int64_t channels = 3);
 
+/// A counter-based random number: the same bits for the same (seed, epoch, sample), whoever asks, in whatever order.
+uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample);
+
+/// Which training images are held out: `count` of them, of every class its share (±1), chosen by hash(seed, index).
+struct HoldOut {
+  std::vector<int32_t> training, validation;
+};
+HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed);
+
 /// Decodes one JPEG or PNG file to height × width × channels (bilinear, antialiased; the aspect ratio is not kept). Its
 /// label is −1. Transparency is composited onto white; the orientation in EXIF is not applied. Errors name the file.
 ImageSet load_image_file(const std::filesystem::path& path, const LoadImagesOptions& options = {});

@@ -3,16 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "data/mix.h"
+
 namespace reducenet::train {
 namespace {
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
 
 /// Uniform in 0 … count − 1 from the top bits of `random`, which moves on.
 int64_t draw(uint64_t& random, int64_t count) {
@@ -21,29 +15,6 @@ int64_t draw(uint64_t& random, int64_t count) {
 }
 
 }  // namespace
-
-uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample) {
-  return mix(mix(mix(seed) ^ epoch) ^ sample);
-}
-
-HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed) {
-  const auto total = static_cast<int64_t>(images.count());
-  std::vector<int32_t> order(static_cast<size_t>(total));
-  std::iota(order.begin(), order.end(), 0);
-  const auto key = [&](int32_t i) {
-    return std::pair(images.labels[static_cast<size_t>(i)], random_bits(seed, 0, static_cast<uint64_t>(i)));
-  };
-  std::ranges::sort(order, {}, key);
-  // Every (total/count)-th image of a list sorted by class: exactly `count`, spread evenly over the classes.
-  HoldOut split;
-  for (int64_t k = 0; k < total; ++k) {
-    const bool chosen = (k + 1) * count / total > k * count / total;
-    (chosen ? split.validation : split.training).push_back(order[static_cast<size_t>(k)]);
-  }
-  std::ranges::sort(split.training);
-  std::ranges::sort(split.validation);
-  return split;
-}
 
 std::vector<int32_t> epoch_order(std::vector<int32_t> indices, uint64_t seed, int64_t epoch) {
   std::vector<std::pair<uint64_t, int32_t>> keyed;

@@ -16,15 +16,6 @@ struct Augmentation {
   int64_t cutout = 0;  ///< side of a square, centred anywhere in the image, set to the mean
 };
 
-/// A counter-based random number: the same bits for the same (seed, epoch, sample), whoever asks, in whatever order.
-uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample);
-
-/// Which training images are held out: `count` of them, of every class its share (±1), chosen by hash(seed, index).
-struct HoldOut {
-  std::vector<int32_t> training, validation;
-};
-HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed);
-
 /// `indices` in the order of an epoch: by random_bits(seed, epoch, index).
 std::vector<int32_t> epoch_order(std::vector<int32_t> indices, uint64_t seed, int64_t epoch);
 
