@@ -80,10 +80,7 @@ double Squeeze::deployed_ms(const std::vector<int64_t>& widths) const {
   arch.channels = images.channels;
   if (arch.height == 0) arch.height = images.height, arch.width = images.width;
   arch.classes = std::max<int64_t>(2, static_cast<int64_t>(images.class_names.size()));
-  Graph graph = build(recipe_.model.arch, arch);
-  for (Node& node : graph.nodes) {
-    if (auto* const fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
+  const Graph graph = faded(build(recipe_.model.arch, arch));
   return bench(Plan(collapse(graph, {.target = Target::plan}).graph, {.batch = 1, .threads = 1}), 0.5).median_ms;
 }
 

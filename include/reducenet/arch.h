@@ -16,8 +16,10 @@ struct ArchOptions {
   int64_t expansion = 1;                    ///< width of a module's vanishing middle, as a multiple of its output
   /// Linear training-time branches beside each convolution; names of branch_kinds(), "NAME*N" for N of them.
   std::vector<std::string> branches{};
-  /// What vanishes from an existing design; names of fade_places().
+  /// What vanishes; names of fade_places(). Error(usage) where the architecture has no such place.
   std::vector<std::string> fades{};
+  /// Stochastic depth: the l-th of L blocks that have a shortcut stays with probability 1 − l/L·(1 − survival).
+  double survival = 1;
   Activation activation{Activation::Kind::relu};
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   bool bottleneck = true;         ///< `gen3`: the non-linear branch; without it the student's network

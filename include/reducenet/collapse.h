@@ -125,7 +125,10 @@ void require_inference(const Graph& graph);
 /// stand in the way, when `target` is conv or single and cannot be exact.
 Collapsed collapse(const Graph& graph, const CollapseOptions& options = {});
 
-/// Replaces every Fade whose λ is 0 by what it settles to.
+/// The graph with every λ that a schedule moves at 0.
+Graph faded(Graph graph);
+/// Fades as ordinary ops: at λ = 0 the input that takes the fade's place, and nothing is left of what only the other one
+/// needs; a fade of two inputs at any other λ is a weighted sum. An activation's halfway through its fade stays.
 Graph settle(const Graph& graph);
 
 }  // namespace reducenet

@@ -162,8 +162,10 @@ struct PRelu {
   friend bool operator==(const PRelu&, const PRelu&) = default;
 };
 
-/// Train-time op with an end: λ runs from 1 to 0 while the network trains, and at 0 the op settles to ordinary ops.
-/// `kind` names a row of the table in fades.h. For "activation": x → λ·A(x) + (1−λ)·x.
+/// Train-time op with an end: λ runs from 1 to 0 while the network trains, and at 0 one of its inputs takes its place.
+/// `kind` names a row of the table in fades.h:
+/// activation: x → λ·A(x) + (1−λ)·x · branch: a, b → a + λ·b · blend: s, c → λ·s + (1−λ)·c · drop: a, b → a + λ·b,
+/// where λ stays and is, in training, the probability of b.
 struct Fade {
   std::string kind = "activation";
   Activation activation;

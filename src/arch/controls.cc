@@ -19,7 +19,7 @@ Graph build_resnet_article(const ArchOptions& options) {
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         const ValueId in = b.enter(name, x, {{3, stride}});
         const ValueId y = b.activate(name + ".act", b.branched(name + ".conv1", in, {.out = out, .stride = stride}));
-        return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+        return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
       });
 }
 

@@ -12,8 +12,9 @@ Graph build_resnet(const ArchOptions& options) {
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         const ValueId in = b.enter(name, x, {{3, stride}, {3, 1}});
         const ValueId y = b.inner(name + ".act1", b.branched(name + ".conv1", in, {.out = out, .stride = stride}));
+        const ValueId z = b.branched(name + ".conv2", y, {.out = out});
         const ValueId sum =
-            b.add(name + ".add", b.branched(name + ".conv2", y, {.out = out}), b.residual(name, x, out, stride, 2));
+            b.join(name + ".add", z, b.residual(name, x, out, stride, 2), has_shortcut(b, x, out, stride));
         return b.options().second_activation ? b.outer(name + ".act2", sum) : sum;
       });
 }
@@ -27,7 +28,8 @@ Graph build_resnet_bottleneck(const ArchOptions& options) {
         ValueId y = b.inner(name + ".act1", b.branched(name + ".conv1", in, {.out = width, .kernel = 1}));
         y = b.inner(name + ".act2", b.branched(name + ".conv2", y, {.out = width, .stride = stride}));
         y = b.branched(name + ".conv3", y, {.out = 4 * width, .kernel = 1});
-        const ValueId sum = b.add(name + ".add", y, b.residual(name, x, 4 * width, stride, 1));
+        const ValueId sum =
+            b.join(name + ".add", y, b.residual(name, x, 4 * width, stride, 1), has_shortcut(b, x, 4 * width, stride));
         return b.options().second_activation ? b.outer(name + ".act3", sum) : sum;
       });
 }
@@ -71,7 +73,7 @@ Graph build_mobilenetv2(const ArchOptions& options) {
         const ConvShape depthwise{.out = middle, .stride = stride, .depthwise = true};
         y = b.inner(name + ".act2", b.branched(name + ".conv2", y, depthwise));
         y = b.branched(name + ".conv3", y, {.out = out, .kernel = 1});
-        x = has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, x) : y;
+        x = has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, x) : y;
       }
     }
     return b.activate("last.act", b.branched("last", x, {.out = 4 * o.widths.back(), .kernel = 1}));
@@ -131,7 +133,7 @@ Graph build_convnext(const ArchOptions& options) {
         ValueId y = b.enter(name, x, {{7, 1}});
         y = b.branched(name + ".conv1", y, {.out = out, .kernel = 7, .depthwise = true});
         y = b.inner(name + ".act", b.plain(name + ".conv2", y, {.out = out * o.expansion, .kernel = 1}));
-        x = b.add(name + ".add", b.conv1x1(name + ".conv3", y, out), x);
+        x = b.join(name + ".add", b.conv1x1(name + ".conv3", y, out), x);
       }
     }
     return x;

@@ -87,6 +87,73 @@ const Case kCases[] = {
 
 INSTANTIATE_TEST_SUITE_P(Designs, WhatCollapses, ::testing::ValuesIn(kCases));
 
+TEST(Gen3, FadedBranchLeavesTheStudent) {
+  ArchOptions options{.modules = 1, .widths = {4, 6}, .expansion = 2, .branches = {"1x1"}, .height = 8, .width = 8};
+  options.fades = {"bottleneck"};
+  const Graph faded = certified(build("gen3", options), Target::module).graph;
+  options.fades = {};
+  options.bottleneck = false;
+  const Graph student = certified(build("gen3", options), Target::module).graph;
+  EXPECT_EQ(faded.nodes.size(), student.nodes.size()) << print(faded);
+  EXPECT_EQ(count_macs(faded), count_macs(student));
+}
+
+TEST(Blocks, ThatFadeLeaveTheirShortcut) {
+  // Three blocks a stage; of the second stage's the first has a projection and stays.
+  for (const char* arch :
+       {"resnet", "resnet-article", "reduce", "mobilenetv2", "convnext", "gen2", "resnet-bottleneck"}) {
+    ArchOptions options{.modules = 3, .widths = {4, 6}, .expansion = 2, .fades = {"block"}, .height = 8, .width = 8};
+    const Graph deep = build(arch, options);
+    const Graph left = certified(deep, Target::module).graph;
+    options.modules = 1;
+    options.fades = {};
+    const Graph one_block = certified(build(arch, options), Target::module).graph;
+    EXPECT_LE(count<Conv2d>(left), count<Conv2d>(one_block)) << arch << print(left);
+    EXPECT_LE(count_nonlinear(left), count_nonlinear(one_block)) << arch << print(left);
+    EXPECT_LT(count_macs(left), count_macs(deep) / 2) << arch;
+    EXPECT_GT(count_nonlinear(deep), count_nonlinear(left)) << arch;
+  }
+}
+
+TEST(Residuals, ThatFadeLeaveThePlainNetwork) {
+  for (const char* arch : {"resnet", "resnet-article", "mobilenetv2", "gen2"}) {
+    ArchOptions options{.modules = 2, .widths = {4, 6}, .expansion = 2, .fades = {"residual"}, .height = 8, .width = 8};
+    const Graph left = certified(build(arch, options), Target::module).graph;
+    options.fades = {};
+    const Graph whole = certified(build(arch, options), Target::module).graph;
+    EXPECT_LE(count<Conv2d>(left), count<Conv2d>(whole)) << arch;  // a 1x1 may meet the next module's 1x1
+    EXPECT_EQ(count<Binary>(left), count<Binary>(whole) - 3) << arch << print(left);
+  }
+}
+
+TEST(StochasticDepth, FoldsItsExpectationIntoTheBlock) {
+  for (const char* arch : {"resnet", "reduce", "mobilenetv2", "convnext", "gen2", "gen3"}) {
+    ArchOptions options{.modules = 3, .widths = {4, 6}, .expansion = 2, .height = 8, .width = 8};
+    const Graph whole = certified(build(arch, options), Target::module).graph;
+    options.survival = 0.5;
+    const Graph dropping = build(arch, options);
+    std::vector<double> survival;
+    for (const Node& node : dropping.nodes) {
+      if (const auto* fade = std::get_if<Fade>(&node.op); fade && fade->kind == "drop")
+        survival.push_back(fade->lambda);
+    }
+    ASSERT_GE(survival.size(), 4U) << arch;
+    for (size_t l = 0; l < survival.size(); ++l) {
+      EXPECT_DOUBLE_EQ(survival[l], 1 - 0.5 * static_cast<double>(l + 1) / static_cast<double>(survival.size()));
+    }
+    const Graph folded = certified(dropping, Target::module).graph;
+    EXPECT_EQ(folded.nodes.size(), whole.nodes.size()) << arch << print(folded);
+    EXPECT_EQ(count_macs(folded), count_macs(whole)) << arch;
+  }
+}
+
+TEST(Places, ThatAnArchitectureLacksAreNamed) {
+  EXPECT_THROW(build("vgg", {.fades = {"block"}}), Error);
+  EXPECT_THROW(build("plain", {.fades = {"inner"}}), Error);
+  EXPECT_THROW(build("resnet", {.fades = {"bottleneck"}}), Error);
+  EXPECT_THROW(build("vgg", {.survival = 0.5}), Error);
+}
+
 TEST(Gen3, StudentIsTheTeacherWithoutItsBranch) {
   const ArchOptions options{
       .modules = 1, .widths = {4, 6}, .expansion = 2, .branches = {"1x1"}, .height = 8, .width = 8};

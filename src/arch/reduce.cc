@@ -23,7 +23,7 @@ Graph build_reduce(const ArchOptions& options) {
   return StagedBuilder("reduce", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         ValueId y = reduced(b, name, x, out, stride);
-        if (has_shortcut(b, x, out, stride)) y = b.add(name + ".add", y, b.shortcut(name + ".crop", x));
+        if (has_shortcut(b, x, out, stride)) y = b.join(name + ".add", y, b.shortcut(name + ".crop", x));
         return b.activate(name + ".act", y);
       });
 }
@@ -37,7 +37,7 @@ Graph build_article(const ArchOptions& options) {
           },
           [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
             const ValueId y = reduced(b, name, x, out, stride);
-            return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+            return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
           });
 }
 
@@ -47,12 +47,12 @@ Graph build_gen2(const ArchOptions& options) {
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         const ValueId inner = reduced(b, name, x, out, stride);
         const ValueId y = b.conv1x1(name + ".conv3", b.activate(name + ".act", inner), out);
-        return has_shortcut(b, x, out, stride) ? b.add(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+        return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
       });
 }
 
 // y = relu( 3×3-BN( relu( BN( 3×3(x) + 1×1-BN( relu( 3×3-BN(x) ) ) + branches(x) ) ) ) + shortcut(x) ): "shrink and
-// distil". The non-linear branch vanishes; without it (model.bottleneck = false) the module is the student's.
+// distil". The non-linear branch vanishes, by a fade or at once: model.bottleneck = false is the student.
 Graph build_gen3(const ArchOptions& options) {
   return StagedBuilder("gen3", options, 2)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
@@ -60,11 +60,13 @@ Graph build_gen3(const ArchOptions& options) {
         const ConvShape shape{.out = out, .stride = stride};
         ValueId y = b.add_branches(name, b.plain(name + ".conv1", in, shape), in, shape);
         if (b.options().bottleneck) {
-          y = b.add(name + ".add1", y, bottleneck(b, name + ".bottleneck", in, out, stride, false));
+          const ValueId branch = bottleneck(b, name + ".bottleneck", in, out, stride, false);
+          y = b.add_fading(name + ".add1", y, branch, "bottleneck");
         }
         y = b.activate(name + ".act1", b.graph().batch_norm(name + ".bn", y));
         y = b.conv3x3(name + ".conv2", y, out, 1);
-        return b.outer(name + ".act2", b.add(name + ".add2", y, b.residual(name, x, out, stride, 2)));
+        return b.outer(name + ".act2",
+                       b.join(name + ".add2", y, b.residual(name, x, out, stride, 2), has_shortcut(b, x, out, stride)));
       });
 }
 

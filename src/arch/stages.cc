@@ -12,6 +12,9 @@ namespace {
 constexpr ArchChoice kFadePlaces[] = {
     {"inner", "activations between a module's first and last convolution"},
     {"outer", "the activation at a module's end"},
+    {"block", "all of a module but its shortcut"},
+    {"residual", "the shortcut beside a module"},
+    {"bottleneck", "gen3: the non-linear branch"},
 };
 
 void check_options(const ArchOptions& o) {
@@ -22,6 +25,7 @@ void check_options(const ArchOptions& o) {
   require(!o.widths.empty(), "widths must name at least one stage");
   for (const int64_t width : o.widths) require(width >= 1, "widths must be positive");
   require(o.expansion >= 1, "expansion must be at least 1");
+  require(o.survival > 0 && o.survival <= 1, "survival must be above 0, and at most 1");
   require(o.series >= 0, "series must not be negative");
   require(o.channels >= 1 && o.height >= 1 && o.width >= 1, "input size must be positive");
   require(o.classes >= 2, "classes must be at least 2");
@@ -100,7 +104,27 @@ Graph StagedBuilder::build(const Stem& stem, const Module& module) && {
 
 Graph StagedBuilder::build(const Stem& stem, const Stem& body, const Stem& head) && {
   builder_.output(head(*this, body(*this, stem(*this, padded_input()))));
-  return std::move(builder_).finish();
+  return std::move(*this).finish();
+}
+
+Graph StagedBuilder::finish() && {
+  Graph graph = std::move(builder_).finish();
+  for (const std::string& place : options_.fades) {
+    if (places_.contains(place) || options_.linear) continue;
+    throw Error(ErrorKind::usage, "model.fades: nothing of '" + graph.name + "' fades at '" + place + "'");
+  }
+  std::vector<Fade*> drops;
+  for (Node& node : graph.nodes) {
+    auto* const fade = std::get_if<Fade>(&node.op);
+    if (fade && fade->kind == "drop") drops.push_back(fade);
+  }
+  if (options_.survival < 1 && drops.empty()) {
+    throw Error(ErrorKind::usage, "model.survival: '" + graph.name + "' has no blocks to drop");
+  }
+  for (size_t l = 0; l < drops.size(); ++l) {
+    drops[l]->lambda = 1 - static_cast<double>(l + 1) / static_cast<double>(drops.size()) * (1 - options_.survival);
+  }
+  return graph;
 }
 
 ValueId StagedBuilder::enter(const std::string& name, ValueId x, const std::vector<PathConv>& path) {
@@ -152,6 +176,18 @@ ValueId StagedBuilder::fade(const std::string& name, ValueId x) {
   return options_.linear ? x : builder_.fade(name, x, options_.activation);
 }
 
+ValueId StagedBuilder::add_fading(const std::string& name, ValueId stays, ValueId goes, std::string_view place) {
+  if (!fades(place)) return add(name, stays, goes);
+  return builder_.node(name, Fade{.kind = "branch", .activation = {Activation::Kind::identity}}, {stays, goes});
+}
+
+ValueId StagedBuilder::join(const std::string& name, ValueId block, ValueId shortcut, bool is_input) {
+  if (is_input && fades("block")) return add_fading(name, shortcut, block, "block");
+  if (is_input && fades("residual")) return add_fading(name, block, shortcut, "residual");
+  if (options_.survival == 1) return add(name, block, shortcut);
+  return builder_.node(name, Fade{.kind = "drop", .activation = {Activation::Kind::identity}}, {shortcut, block});
+}
+
 ValueId StagedBuilder::add_branches(const std::string& name, ValueId sum, ValueId x, const ConvShape& shape) {
   for (size_t i = 0; i < options_.branches.size(); ++i) {
     const std::string branch = name + ".branch" + std::to_string(i + 1);
@@ -163,7 +199,8 @@ ValueId StagedBuilder::add_branches(const std::string& name, ValueId sum, ValueI
   return sum;
 }
 
-bool StagedBuilder::fades(std::string_view place) const {
+bool StagedBuilder::fades(std::string_view place) {
+  places_.emplace(place);
   return std::ranges::find(options_.fades, place) != options_.fades.end();
 }
 

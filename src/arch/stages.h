@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "reducenet/arch.h"
 #include "reducenet/builder.h"
@@ -65,6 +67,11 @@ class StagedBuilder {
   /// At a module's end: fades where options.fades says "outer".
   ValueId outer(const std::string& name, ValueId x) { return fades("outer") ? fade(name, x) : activate(name, x); }
   ValueId add(const std::string& name, ValueId a, ValueId b) { return builder_.add(name, a, b); }
+  /// stays + goes, whose second part fades where options.fades says `place`.
+  ValueId add_fading(const std::string& name, ValueId stays, ValueId goes, std::string_view place);
+  /// block + shortcut at a module's end. The block fades where options.fades says "block" and the shortcut hands its
+  /// input on; so does the shortcut for "residual"; the block is dropped at random where options.survival < 1.
+  ValueId join(const std::string& name, ValueId block, ValueId shortcut, bool is_input = true);
   /// sum + the branches that options.branches asks for, beside a convolution from x.
   ValueId add_branches(const std::string& name, ValueId sum, ValueId x, const ConvShape& shape);
   /// pool (or not), flatten, FC
@@ -73,12 +80,14 @@ class StagedBuilder {
   ValueId features(ValueId x);
 
  private:
-  bool fades(std::string_view place) const;
+  bool fades(std::string_view place);
   ValueId padded_input();
+  Graph finish() &&;
 
   ArchOptions options_;
   int convs_per_module_;
   GraphBuilder builder_;
+  std::set<std::string, std::less<>> places_;  // at which something can fade
 };
 
 /// 3×3-BN-activation to the first stage's width.

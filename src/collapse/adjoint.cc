@@ -3,6 +3,7 @@
 #include <functional>
 #include <numeric>
 
+#include "fades/fades.h"
 #include "graph/reference.h"
 #include "rules/view.h"
 
@@ -185,6 +186,17 @@ Result transpose_of(const Concat& op, const Call& call) {
   return result;
 }
 
+// y = w₀·u + w₁·v.
+Result transpose_of(const Fade& op, const Call& call) {
+  if (call.node.inputs.size() == 1) return pass(call);
+  Result result = transpose_of(Binary{}, call);
+  const auto weights = find_fade(op.kind).weights(op.lambda);
+  for (size_t i = 0; i < 2; ++i) {
+    for (double& dx : result[i]) dx *= weights[i];
+  }
+  return result;
+}
+
 /// Non-linear ops; adjoint_obstacle names them first.
 Result none(const Call& call) {
   return Result(call.node.inputs.size());
@@ -246,9 +258,9 @@ std::vector<Cotangents> adjoint(const Graph& graph, NodeId id, const Cotangents&
                           for (double& v : result[0]) v = -v;
                           return result;
                         },
-                        [&](const Activation&) { return pass(call); },  // with slope 1, as PRelu and Fade
+                        [&](const Activation&) { return pass(call); },  // with slope 1, as PRelu
                         [&](const PRelu&) { return pass(call); },
-                        [&](const Fade&) { return pass(call); },
+                        [&](const Fade& op) { return transpose_of(op, call); },
                         [&](const AveragePool& op) { return transpose_of(op, call); },
                         [&](const MaxPool&) { return none(call); },
                         [&](const GlobalAveragePool& op) { return transpose_of(op, call); },

@@ -280,7 +280,7 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
 }  // namespace
 
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
-  const Graph sized = with_sizes(before, kSide);
+  const Graph sized = with_sizes(settle(before), kSide);
   const Uses old_uses(sized), new_uses(collapsed.graph);
   const size_t count = collapsed.regions.size();
   std::vector<RegionCheck> checks(count);

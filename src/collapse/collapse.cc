@@ -18,6 +18,30 @@ bool belongs_to_head(const Op& op) {
          std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op) || std::holds_alternative<Softmax>(op);
 }
 
+/// y = w₀·u + w₁·v as ordinary ops: the node adds, after what scales its inputs; or it hands one of them on.
+void settle_sum(Graph& graph, Node& node, const std::array<double, 2>& weights) {
+  for (size_t i = 0; i < 2; ++i) {
+    if (weights[i] != 0) continue;
+    node.op = Identity{};
+    node.inputs = {node.inputs[1 - i]};
+    return;
+  }
+  node.op = Binary{};
+  for (size_t i = 0; i < 2; ++i) {
+    if (weights[i] == 1) continue;
+    const std::string name = graph.unique_name(node.name + ".scaled");
+    const DType dtype = graph[node.inputs[i]].dtype;
+    const ValueId factor = graph.add_value({.name = graph.unique_name(name + ".factor"),
+                                            .dtype = dtype,
+                                            .shape = Shape{},
+                                            .constant = Tensor::filled({}, weights[i], dtype)});
+    const ValueId scaled = graph.add_value({.name = name, .dtype = dtype});
+    graph.nodes.push_back(
+        {.name = name, .op = Binary{Binary::Kind::mul}, .inputs = {node.inputs[i], factor}, .outputs = {scaled}});
+    node.inputs[i] = scaled;
+  }
+}
+
 /// Throws when more than one convolution, pool and FC is left, with the reason for each node.
 void require_one_conv(const Collapsed& result) {
   std::string why;
@@ -52,18 +76,43 @@ void require_inference(const Graph& graph) {
   }
 }
 
+Graph faded(Graph graph) {
+  for (Node& node : graph.nodes) {
+    auto* const fade = std::get_if<Fade>(&node.op);
+    if (fade && find_fade(fade->kind).scheduled) fade->lambda = 0;
+  }
+  return graph;
+}
+
 Graph settle(const Graph& graph) {
   Graph settled = graph;
-  for (Node& node : settled.nodes) {
-    const auto* fade = std::get_if<Fade>(&node.op);
-    if (fade && fade->lambda == 0) node.op = find_fade(fade->kind).settle(*fade);
+  settled.nodes.clear();
+  bool reshaped = false;
+  for (Node node : graph.nodes) {
+    if (const auto* const fade = std::get_if<Fade>(&node.op)) {
+      const FadeKind& kind = find_fade(fade->kind);
+      if (kind.inputs == 2) {
+        settle_sum(settled, node, kind.weights(fade->lambda));
+        reshaped = true;
+      } else if (fade->lambda == 0) {
+        node.op = Identity{};
+      }
+    }
+    settled.nodes.push_back(std::move(node));
   }
+  if (!reshaped) return settled;
+  remove_dead(settled);
+  for (const Node& node : settled.nodes) {
+    if (!std::holds_alternative<Opaque>(node.op)) settled[node.outputs[0]].shape.reset();
+  }
+  infer_shapes(settled);
   return settled;
 }
 
-Collapsed collapse(const Graph& graph, const CollapseOptions& options) {
+Collapsed collapse(const Graph& trained, const CollapseOptions& options) {
   const Cost cost = options.cost ? options.cost : macs_cost;
-  Driver driver(settle(graph), rules(), options);
+  const Graph graph = settle(trained);
+  Driver driver(graph, rules(), options);
   if (options.target == Target::plan) {
     plan(driver, cost);
   } else {

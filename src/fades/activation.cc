@@ -6,12 +6,8 @@ namespace {
 using Kind = Activation::Kind;
 
 // x → λ·A(x) + (1−λ)·x.  (VanillaNet's deep training, arXiv 2305.12972, equation 1, with λ for 1−λ.)
-double evaluate(const Fade& fade, double x) {
-  return fade.lambda * apply(fade.activation, x) + (1 - fade.lambda) * x;
-}
-
-Op settle(const Fade&) {
-  return Identity{};
+std::array<double, 2> weights(double lambda) {
+  return {lambda, 1 - lambda};
 }
 
 const Fade kExamples[] = {
@@ -21,6 +17,10 @@ const Fade kExamples[] = {
 
 }  // namespace
 
-const FadeKind kActivationFade{"activation", "λ·A(x) + (1−λ)·x → x", evaluate, settle, kExamples};
+const FadeKind kActivationFade{"activation", "λ·A(x) + (1−λ)·x → x", 1, weights, true, kExamples};
+
+double apply(const Fade& fade, double x) {
+  return fade.lambda * apply(fade.activation, x) + (1 - fade.lambda) * x;
+}
 
 }  // namespace reducenet

@@ -8,7 +8,7 @@
 namespace reducenet {
 
 std::span<const FadeKind> fades() {
-  static const FadeKind table[] = {kActivationFade};
+  static const FadeKind table[] = {kActivationFade, kBranchFade, kBlendFade, kDropFade};
   return table;
 }
 

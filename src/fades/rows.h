@@ -4,6 +4,6 @@
 
 namespace reducenet {
 
-extern const FadeKind kActivationFade;
+extern const FadeKind kActivationFade, kBranchFade, kBlendFade, kDropFade;
 
 }  // namespace reducenet

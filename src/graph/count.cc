@@ -99,7 +99,7 @@ bool is_linear(const Graph& graph, const Node& node) {
             const std::vector<double> slope = graph.constant(node.inputs[1])->to_doubles();
             return std::all_of(slope.begin(), slope.end(), [](double s) { return s == 1; });
           },
-          [](const Fade& o) { return o.lambda == 0; },
+          [&](const Fade& o) { return o.lambda == 0 || node.inputs.size() > 1; },
           [](const AveragePool&) { return true; },
           [](const MaxPool&) { return false; },
           [](const GlobalAveragePool&) { return true; },

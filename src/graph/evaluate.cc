@@ -176,7 +176,9 @@ void run(const PRelu&, const Call<T>& call) {
 template <class T>
 void run(const Fade& op, const Call<T>& call) {
   const FadeKind& kind = find_fade(op.kind);
-  map(call, [&](T v) { return kind.evaluate(op, v); });
+  if (kind.inputs == 1) return map(call, [&](T v) { return apply(op, v); });
+  const auto [a, b] = kind.weights(op.lambda);
+  combine(call, [a = static_cast<T>(a), b = static_cast<T>(b)](T u, T v) { return a * u + b * v; });
 }
 
 template <class T>

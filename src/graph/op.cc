@@ -225,8 +225,9 @@ std::string describe(const Op& op) {
           },
           [&](const Activation& o) { return name + parameters(o); },
           [&](const Fade& o) {
-            return name + " " + o.kind + " " + std::string(name_of(o.activation.kind)) + parameters(o.activation) +
-                   " λ " + number(o.lambda);
+            const bool bends = o.activation.kind != Activation::Kind::identity;
+            return name + " " + o.kind + (bends ? " " + std::string(name_of(o.activation.kind)) : "") +
+                   parameters(o.activation) + " λ " + number(o.lambda);
           },
           [&](const AveragePool& o) {
             return name + pair(" ", o.kernel, 0) + pair("s", o.stride, 1) + text_of(o.padding) +

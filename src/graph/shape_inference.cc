@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "fades/fades.h"
 #include "graph/index_shapes.h"
 #include "reducenet/error.h"
 #include "reducenet/graph.h"
@@ -222,8 +223,9 @@ size_t fewest_inputs(const Op& op, size_t given) {
                          TopK> auto&) { return size_t{2}; },
           [](const OneOf<Where, Arange> auto&) { return size_t{3}; },
           [](const Normalize& o) { return size_t{o.kind == Normalize::Kind::layer ? 2u : 3u}; },
+          [](const Fade& o) { return find_fade(o.kind).inputs; },
           [](const BatchNorm&) { return size_t{5}; },
-          [](const OneOf<Unary, Activation, Fade, AveragePool, MaxPool, GlobalAveragePool, Flatten, Transpose, Pad,
+          [](const OneOf<Unary, Activation, AveragePool, MaxPool, GlobalAveragePool, Flatten, Transpose, Pad,
                          Softmax, Identity, Dropout, GlobalMaxPool, Lrn, Reduce, ArgReduce, Hardmax, Slice, SplitAxis,
                          Squeeze, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Cast> auto&) { return size_t{1}; },
       },
@@ -288,7 +290,10 @@ MaybeShape first_shape(const Op& op, const OpInputs& in) {
           [&](const Pad& o) -> MaybeShape { return pad_shape(o, in.shape()); },
           [&](const Concat& o) -> MaybeShape { return concat_shape(o, in.shapes); },
           [&](const OneOf<Softmax, Hardmax> auto& o) -> MaybeShape { return along(o.axis); },
-          [&](const OneOf<Unary, Activation, Fade, Identity, Dropout, Cast> auto&) -> MaybeShape { return in.shape(); },
+          [&](const Fade&) -> MaybeShape {
+            return in.shapes.size() > 1 ? broadcast(in.shape(0), in.shape(1)) : in.shape();
+          },
+          [&](const OneOf<Unary, Activation, Identity, Dropout, Cast> auto&) -> MaybeShape { return in.shape(); },
           [&](const OneOf<Normalize, Reduce, ArgReduce, TopK, Slice, Gather, Squeeze, Repeat, SpaceDepth, Resize,
                           ShapeOf, ConstantOfShape, Arange> auto& o) { return shape_of(o, in); },
           [](const OneOf<SplitAxis, Opaque> auto&) -> MaybeShape { return std::nullopt; },

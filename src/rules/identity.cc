@@ -38,7 +38,7 @@ bool changes_nothing(const Site& site) {
       Overloaded{
           [](const Identity&) { return true; },
           [](const Dropout& op) { return !op.training; },
-          [](const Fade& op) { return op.lambda == 0; },
+          [&](const Fade& op) { return op.lambda == 0 && node.inputs.size() == 1; },
           [](const Activation& op) {
             return op.kind == Activation::Kind::identity || (op.kind == Activation::Kind::leaky_relu && op.alpha == 1);
           },

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 
+#include "../fades/fades.h"
 #include "reducenet/error.h"
 #include "train/fused.h"
+#include "train/loader.h"
 #include "train/ops.h"
 
 namespace reducenet::train {
@@ -63,15 +65,33 @@ Network::Network(const Graph& graph, const NetworkOptions& options, at::Device d
   load_constants(options);
   fused_ = options.fused && options.channels_last && device.is_cpu();
   steps_ = fused_ ? fused_steps(graph_) : plain_steps(graph_);
+  find_readers();
+}
+
+bool Network::is_ignored(const Node& node, size_t input) const {
+  const auto* const fade = std::get_if<Fade>(&node.op);
+  return fade && fade->lambda == 0 && node.inputs.size() == 2 && input != survivor(find_fade(fade->kind));
+}
+
+void Network::find_readers() {
+  std::ranges::fill(readers_, 0);
+  live_.assign(steps_.size(), false);
   const auto read = [&](ValueId id) {
     if (id) ++readers_[static_cast<size_t>(id.index)];
   };
-  for (const Step& step : steps_) {
-    if (step.branches.empty()) std::ranges::for_each(graph_[step.node].inputs, read);
+  read(graph_.outputs.front());
+  std::ranges::for_each(watched_, read);
+  for (size_t i = steps_.size(); i-- > 0;) {
+    const Step& step = steps_[i];
+    const Node& node = graph_[step.node];
+    live_[i] = readers_[static_cast<size_t>(node.outputs.front().index)] > 0;
+    if (!live_[i]) continue;
+    for (size_t k = 0; step.branches.empty() && k < node.inputs.size(); ++k) {
+      if (!is_ignored(node, k)) read(node.inputs[k]);
+    }
     for (const NodeId branch : step.branches) std::ranges::for_each(graph_[branch].inputs, read);
     std::ranges::for_each(step.residuals, read);
   }
-  read(graph_.outputs.front());
 }
 
 void Network::load_constants(const NetworkOptions& options) {
@@ -96,6 +116,9 @@ void Network::load_constants(const NetworkOptions& options) {
       assign(node, 3, Role::mean);
       assign(node, 4, Role::variance);
     } else if (std::holds_alternative<PRelu>(op)) {
+      assign(node, 1, Role::parameter);
+    } else if (std::holds_alternative<Fade>(op)) {
+      assign(node, 0, Role::parameter);
       assign(node, 1, Role::parameter);
     } else if (binary && (binary->kind == Binary::Kind::add || binary->kind == Binary::Kind::mul)) {
       assign(node, 0, Role::parameter);
@@ -127,7 +150,9 @@ at::Tensor Network::forward(const at::Tensor& x, bool training) {
   }
   const at::Tensor input = x.to(device_, at::kFloat);
   store.values[static_cast<size_t>(graph_.inputs.front().index)] = {x.dim() == 4 ? input.contiguous(format_) : input};
-  for (const Step& step : steps_) {
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!live_[i]) continue;
+    const Step& step = steps_[i];
     try {
       run(step, store, training);
     } catch (const c10::Error& error) {
@@ -146,13 +171,11 @@ bool Network::makes(ValueId value) const {
 }
 
 void Network::watch(std::vector<ValueId> values) {
-  for (const ValueId id : watched_) --readers_[static_cast<size_t>(id.index)];
-  watched_.clear();
   for (const ValueId id : values) {
     if (!id || !makes(id)) throw Error(ErrorKind::usage, "a value to be watched is not made by the network");
-    ++readers_[static_cast<size_t>(id.index)];
   }
   watched_ = std::move(values);
+  find_readers();
 }
 
 void Network::run(const Step& step, Store& store, bool training) const {
@@ -160,14 +183,18 @@ void Network::run(const Step& step, Store& store, bool training) const {
   const auto output = static_cast<size_t>(node.outputs.front().index);
   if (step.branches.empty()) {
     std::vector<at::Tensor> inputs;
-    for (const ValueId id : node.inputs) inputs.push_back(store.take(id));
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      inputs.push_back(is_ignored(node, i) ? at::Tensor() : store.take(node.inputs[i]));
+    }
     const auto* const fade = std::get_if<Fade>(&node.op);
     if (fade && !masks_.empty() && masks_[static_cast<size_t>(step.node.index)].defined()) {
       const at::Tensor& x = inputs.front();
       store.values[output] = {x + masks_[static_cast<size_t>(step.node.index)] * (activate(fade->activation, x) - x)};
       return;
     }
-    store.values[output] = {apply_node(graph_, node, inputs, training, momentum_)};
+    std::optional<uint64_t> noise;
+    if (noise_) noise = random_bits(*noise_, 0, static_cast<uint64_t>(step.node.index));
+    store.values[output] = {apply_node(graph_, node, inputs, training, momentum_, noise)};
     return;
   }
   NormSum sum;
@@ -210,10 +237,17 @@ double Network::fade(size_t index) const {
   return std::get<Fade>(graph_.nodes[fades_.at(index)].op).lambda;
 }
 
+bool Network::is_scheduled(size_t index) const {
+  return find_fade(std::get<Fade>(graph_.nodes[fades_.at(index)].op).kind).scheduled;
+}
+
 void Network::set_fade(size_t index, double lambda) {
   if (!(lambda >= 0 && lambda <= 1))
     throw Error(ErrorKind::usage, "λ = " + std::to_string(lambda) + " is not in [0, 1]");
-  std::get<Fade>(graph_.nodes[fades_.at(index)].op).lambda = lambda;
+  auto& fade = std::get<Fade>(graph_.nodes[fades_.at(index)].op);
+  const bool ends = (fade.lambda == 0) != (lambda == 0);
+  fade.lambda = lambda;
+  if (ends) find_readers();
 }
 
 void Network::set_mask(size_t index, at::Tensor mask) {

@@ -18,8 +18,9 @@ struct NetworkOptions {
 };
 
 /// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
-/// MatMul, BatchNorm (gamma, beta), PRelu, Add and Mul read; BatchNorm's mean and variance are buffers. A constant with
-/// several readers is one parameter. Parameters are float32; all keep their identity for the life of the network.
+/// MatMul, BatchNorm (gamma, beta), PRelu, Add, Mul and fades of two inputs read; BatchNorm's mean and variance are
+/// buffers. A constant with several readers is one parameter. Parameters are float32; all keep their identity for the
+/// life of the network.
 class Network {
  public:
   /// Throws Error(unsupported) naming the node whose op cannot be trained.
@@ -46,8 +47,12 @@ class Network {
   /// Fades in graph order.
   size_t fade_count() const { return fades_.size(); }
   double fade(size_t index) const;
-  /// Throws Error(usage) unless 0 ≤ λ ≤ 1.
+  /// Whether a schedule moves its λ.
+  bool is_scheduled(size_t index) const;
+  /// Throws Error(usage) unless 0 ≤ λ ≤ 1. What only a fade at λ = 0 would read is not computed.
   void set_fade(size_t index, double lambda);
+  /// Seeds what the next forwards draw at random; none: expectations stand for it.
+  void set_noise(std::optional<uint64_t> seed) { noise_ = seed; }
   /// m (no dimensions, undefined: λ again) in the place of λ, with a gradient: x + m·(A(x) − x). Throws Error(usage)
   /// when the network was built with fused steps.
   void set_mask(size_t index, at::Tensor mask);
@@ -65,6 +70,9 @@ class Network {
   enum class Role { constant, weight, parameter, mean, variance };
   struct Store;
   void load_constants(const NetworkOptions& options);
+  void find_readers();
+  /// The fade of two inputs at λ = 0 does not read this one.
+  bool is_ignored(const Node& node, size_t input) const;
   void run(const Step& step, Store& store, bool training) const;
   std::vector<at::Tensor> with_role(Role role) const;
 
@@ -75,10 +83,12 @@ class Network {
   std::vector<at::Tensor> masks_;      // by node index, or empty
   std::vector<Step> steps_;
   bool fused_ = false;
-  std::vector<size_t> readers_;  // steps that read a value, by value index; the output counts as one more
+  std::vector<bool> live_;       // by step: the output depends on it
+  std::vector<size_t> readers_;  // live steps that read a value, by value index; the output counts as one more
   std::vector<ValueId> watched_;
   std::vector<at::Tensor> watched_values_;
   std::optional<double> momentum_;
+  std::optional<uint64_t> noise_;
   at::MemoryFormat format_;
   at::Device device_;
 };

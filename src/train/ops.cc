@@ -212,7 +212,7 @@ void check_trainable(const Graph& graph, const Node& node) {
 }
 
 at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::Tensor> in, bool training,
-                      std::optional<double> momentum) {
+                      std::optional<double> momentum, std::optional<uint64_t> noise) {
   return std::visit(
       Overloaded{
           [&](const Conv2d& op) { return convolve(op, in); },
@@ -227,7 +227,7 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Unary& op) { return map(op.kind, in[0]); },
           [&](const Activation& op) { return activate(op, in[0]); },
           [&](const PRelu&) { return at::where(in[0] < 0, in[1] * in[0], in[0]); },
-          [&](const Fade& op) { return find_fade_forward(op.kind)->forward(op, in[0]); },
+          [&](const Fade& op) { return find_fade_forward(op.kind)->forward(op, in, noise); },
           [&](const AveragePool& op) { return average_pool(op, in[0]); },
           [&](const MaxPool& op) { return max_pool(op, in[0]); },
           [&](const GlobalAveragePool&) { return global_average(in[0]); },

@@ -23,8 +23,11 @@ constexpr Key kKeys[] = {
      "linear training-time branches beside each convolution: identity, identity-bn, 1x1, 3x3, kxk, 1xk, kx1, 1x1-kxk, "
      "1x1-avg, expand; NAME*N for N of them",
      [](Recipe& r) -> Field { return &r.model.options.branches; }},
-    {"model", "fades", "what vanishes from an existing design: inner (activations inside a module), outer (at its end)",
+    {"model", "fades",
+     "what vanishes: inner (activations inside a module), outer (at its end), block, residual, bottleneck (gen3's)",
      [](Recipe& r) -> Field { return &r.model.options.fades; }},
+    {"model", "survival", "stochastic depth: probability with which the last block stays; 1: all stay",
+     [](Recipe& r) -> Field { return &r.model.options.survival; }, 0, 1},
     {"model", "activation", "relu, gelu, silu, hard_swish, …",
      [](Recipe& r) -> Field { return &r.model.options.activation; }},
     {"model", "second_activation", "resnet: the activation after the sum",

@@ -123,8 +123,9 @@ Run::Run(const Recipe& recipe, const Options& options)
       control_(make_control(fade_plan())) {
   if (recipe_.optimizer.ema > 0) average_.emplace(network_, recipe_.optimizer.ema);
   if (recipe_.distill.teacher == "ema") teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
-  going_.resize(network_.fade_count());
-  std::iota(going_.begin(), going_.end(), size_t{0});
+  for (size_t i = 0; i < network_.fade_count(); ++i) {
+    if (network_.is_scheduled(i)) going_.push_back(i);
+  }
 }
 
 void Run::start_or_resume() {
@@ -200,7 +201,7 @@ void Run::make_teacher() {
 
 /// Every λ is 1: the deep self is kept, and what survives is chosen.
 void Run::begin_fading() {
-  for (size_t i = 0; i < network_.fade_count(); ++i) network_.set_fade(i, 1);
+  for (const size_t i : going_) network_.set_fade(i, 1);
   if (average_) average_->swap();
   if (recipe_.distill.teacher == "self") {
     reducenet::save(conclude(network_.graph()), file("teacher.safetensors"));
@@ -336,7 +337,9 @@ void Run::train_step(const Batch& batch) {
   at::Tensor scores, cross_entropy, loss;
   {
     const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
+    network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
     scores = network_.forward(in.pixels, true);
+    network_.set_noise(std::nullopt);
     cross_entropy = at::cross_entropy_loss(scores.to(at::kFloat), in.labels, {}, at::Reduction::Mean, -100,
                                            recipe_.optimizer.label_smoothing);
     loss = loss_of(in, scores.to(at::kFloat), cross_entropy);

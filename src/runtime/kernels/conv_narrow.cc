@@ -67,8 +67,7 @@ void bend(const Epilogue& epilogue, float* row, int64_t count) {
     if (const auto* activation = std::get_if<Activation>(&*epilogue.curve)) {
       row[i] = static_cast<float>(apply(*activation, row[i]));
     } else {
-      const Fade& fade = std::get<Fade>(*epilogue.curve);
-      row[i] = static_cast<float>(find_fade(fade.kind).evaluate(fade, row[i]));
+      row[i] = static_cast<float>(apply(std::get<Fade>(*epilogue.curve), row[i]));
     }
   }
 }

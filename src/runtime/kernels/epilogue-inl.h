@@ -82,8 +82,7 @@ inline HWY_ATTR void finish_curve(const Epilogue& epilogue, float* row, size_t c
   if (!epilogue.curve) return;
   if (const auto* activation = std::get_if<Activation>(&*epilogue.curve)) return activate(*activation, row, count);
   const Fade& fade = std::get<Fade>(*epilogue.curve);
-  const FadeKind& kind = find_fade(fade.kind);
-  for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(kind.evaluate(fade, row[i]));
+  for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(apply(fade, row[i]));
 }
 
 /// row ← curve(min(max(row + residual, low), high))

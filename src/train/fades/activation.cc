@@ -1,11 +1,13 @@
 #include <ATen/ATen.h>
 
+#include "train/fades/fades.h"
 #include "train/ops.h"
 
 namespace reducenet::train {
 
 /// λ·A(x) + (1−λ)·x. With A = relu this is leaky_relu of slope 1−λ.
-at::Tensor forward_activation_fade(const Fade& fade, const at::Tensor& x) {
+at::Tensor forward_activation_fade(const Fade& fade, std::span<const at::Tensor> in, std::optional<uint64_t>) {
+  const at::Tensor& x = in[0];
   const double lambda = fade.lambda;
   if (lambda == 0) return x;
   if (lambda == 1) return activate(fade.activation, x);

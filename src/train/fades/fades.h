@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -12,8 +13,9 @@ namespace reducenet::train {
 /// What a kind of fade does while training, differentiably. Has the rows of the table in src/fades/fades.h.
 struct FadeForward {
   std::string_view kind;
-  /// x → y for the fade's current λ; at λ = 0 bit for bit what the settled ops give.
-  at::Tensor (*forward)(const Fade& fade, const at::Tensor& x);
+  /// inputs → y for the fade's current λ; at λ = 0 bit for bit what takes its place, whatever the other input is
+  /// (undefined too). `noise` seeds what is drawn at random; without it expectations stand for what would be drawn.
+  at::Tensor (*forward)(const Fade& fade, std::span<const at::Tensor> in, std::optional<uint64_t> noise);
 };
 
 std::span<const FadeForward> fade_forwards();

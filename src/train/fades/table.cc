@@ -5,11 +5,18 @@
 
 namespace reducenet::train {
 
-at::Tensor forward_activation_fade(const Fade& fade, const at::Tensor& x);
+using Noise = std::optional<uint64_t>;
+at::Tensor forward_activation_fade(const Fade& fade, std::span<const at::Tensor> in, Noise noise);
+at::Tensor forward_branch_fade(const Fade& fade, std::span<const at::Tensor> in, Noise noise);
+at::Tensor forward_blend_fade(const Fade& fade, std::span<const at::Tensor> in, Noise noise);
+at::Tensor forward_drop_fade(const Fade& fade, std::span<const at::Tensor> in, Noise noise);
 
 namespace {
 constexpr std::array table{
     FadeForward{"activation", forward_activation_fade},
+    FadeForward{"branch", forward_branch_fade},
+    FadeForward{"blend", forward_blend_fade},
+    FadeForward{"drop", forward_drop_fade},
 };
 }  // namespace
 
