@@ -3,8 +3,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "records.h"
 #include "explore_html.h"
+#include "records.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 

@@ -8,7 +8,8 @@
 namespace reducenet {
 namespace {
 
-/// Σ_{|i|,|j| ≤ n} a[c,i,j]·A(x[c, h+i, w+j]) + b[c] (equation 6): a depthwise conv over the activation, and BN.
+/// Σ_{|i|,|j| ≤ n} a[c,i,j]·A(x[c, h+i, w+j] + b[c]) (equation 6): a depthwise conv over the activation, and BN; b is
+/// the shift of the BN before it.
 ValueId series_activation(StagedBuilder& b, const std::string& name, ValueId x) {
   const int64_t n = b.options().series;
   const ValueId y = b.activate(name + ".act", x);
