@@ -82,7 +82,7 @@ TEST_P(GuardTest, TouchesNothingOutside) {
     }
     return true;
   };
-  for (uint64_t seed = 100; seed < 120; ++seed) {
+  for (uint64_t seed = 100; seed < 100 + testing::seeds(20); ++seed) {
     testing::Dice dice(seed);
     const Executable plan(trial.graph(dice), {.threads = 2, .tolerance = 1}, only);
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {

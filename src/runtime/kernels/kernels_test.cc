@@ -58,7 +58,7 @@ TEST_P(KernelTest, AgreesWithTheOracleOnEveryTarget) {
     }
     return true;
   };
-  for (uint64_t seed = 0; seed < 40; ++seed) {
+  for (uint64_t seed = 0; seed < testing::seeds(40); ++seed) {
     Dice dice(seed);
     Graph graph = trial.graph(dice);
     for (Value& value : graph.values) {

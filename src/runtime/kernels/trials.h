@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <ostream>
 #include <string_view>
 
@@ -22,6 +23,12 @@ class Dice {
   }
   std::mt19937_64 random;
 };
+
+/// Seeds that a trial takes: `usual`, or fewer where $REDUCENET_SEEDS says so, as in an emulator.
+inline uint64_t seeds(uint64_t usual) {
+  const char* most = std::getenv("REDUCENET_SEEDS");
+  return most ? std::min<uint64_t>(usual, std::strtoull(most, nullptr, 10)) : usual;
+}
 
 using Kind = Activation::Kind;
 constexpr Kind kActivations[] = {Kind::relu,    Kind::relu6,        Kind::leaky_relu, Kind::elu,
