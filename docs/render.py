@@ -189,7 +189,117 @@ def chain():
                              ["collapsed, ours", f"{after:.3f}"], ["first / last", f"**{before / after:.2f}**"]])
 
 
+# Of docs/systems.md: (grid/cell, what it is), each group's system first and its controls after it.
+SYSTEMS = {
+    "vanillanet": [
+        ("systems/vanillanet", "`vanillanet-cifar6`, deep training by cosine"),
+        ("systems/vanillanet-linear", "deep training, linear schedule"),
+        ("systems/vanillanet-never", "control: never deep (λ = 0 from step 0)"),
+        ("systems/vanillanet-no-series", "control: no series activation"),
+    ],
+    "branches": [
+        ("foundation/plain11-branches", "RepVGG: 1×1 and identity-BN beside each conv of `plain11`"),
+        ("systems/acnet", "ACNet: a row and a column"),
+        ("systems/mobileone", "MobileOne: two copies, 1×1, identity-BN"),
+        ("systems/expandnet", "ExpandNet: 1×1-k×k-1×1, twice as wide inside"),
+        ("systems/dbb", "DBB: 1×1, 1×1-k×k, 1×1-average"),
+        ("systems/orepa", "OREPA: kernels added at every step"),
+        ("foundation/plain11", "control: `plain11` without branches"),
+    ],
+    "gen": [
+        ("systems/gen2", "`gen2`: the inner activation of each module fades"),
+        ("systems/gen2-never", "control: λ = 0 from step 0"),
+        ("systems/gen3-teacher", "`gen3-14` with its non-linear branches: the teacher"),
+        ("systems/gen3-student", "student: branches dropped at once, teacher's weights, distilled (10 + 10 epochs)"),
+        ("systems/gen3-faded", "branches faded, distilled from itself (20 epochs)"),
+        ("systems/gen3-student-alone", "control at equal epochs: the student alone (20 epochs)"),
+    ],
+    "depthshrinker": [
+        ("systems/mobilenetv2-shrunk", "MobileNetV2, 7 of 14 activations by learned masks, merged"),
+        ("systems/mobilenetv2-uniform", "control: evenly spaced"),
+        ("systems/mobilenetv2", "control: all activations"),
+        ("systems/resnet14-shrunk", "`resnet14`, 7 of 13 activations by learned masks"),
+        ("systems/resnet14-uniform", "control: evenly spaced"),
+        ("systems/resnet14", "control: all activations"),
+    ],
+    "blocks": [
+        ("systems/resnet14-stochastic", "`resnet14`, blocks dropped at random, the last with probability 0.2"),
+        ("systems/resnet14-blocks-faded", "whole blocks faded: the author's first attempt"),
+        ("systems/resnet14-blocks-never", "control: those blocks gone from step 0"),
+        ("systems/resnet14-residuals-faded", "shortcuts faded"),
+        ("systems/resnet14", "control: `resnet14`"),
+    ],
+    "dynamic": [
+        ("systems/condconv-static", "CondConv, static: three kernels a layer that become one"),
+        ("systems/condconv-dynamic", "CondConv, dynamic to the end"),
+        ("systems/condconv-never", "control: constants from step 0"),
+        ("systems/detachnet", "DetachNet: scale and shift from a side network, then constants"),
+        ("systems/detachnet-attached", "the side network attached to the end"),
+        ("systems/plain8", "control: `plain8`, the deployed network trained directly"),
+    ],
+    "designs": [
+        ("systems/resnet14-faded", "`resnet14`, inner activations faded"),
+        ("systems/resnet14-never", "control: λ = 0 from step 0"),
+        ("systems/resnet14-one-activation", "`resnet14` without its second activation"),
+        ("systems/resnet14", "control: `resnet14`"),
+        ("systems/resnet11-bottleneck-faded", "`resnet11-bottleneck`, inner activations faded"),
+        ("systems/resnet11-bottleneck-never", "control: λ = 0 from step 0"),
+        ("systems/resnet11-bottleneck", "control: all activations"),
+        ("systems/vgg8-faded", "`vgg8`, activations inside stages faded"),
+        ("systems/vgg8-never", "control: λ = 0 from step 0"),
+        ("systems/vgg8", "control: all activations"),
+        ("systems/mobilenetv2-faded", "`mobilenetv2`, inner activations faded"),
+        ("systems/mobilenetv2-never", "control: λ = 0 from step 0"),
+        ("systems/mobilenetv2", "control: all activations"),
+        ("systems/densenet-half", "DenseNet, 6 activations of 12 survive"),
+        ("systems/densenet", "control: all activations"),
+        ("systems/convnext-half", "ConvNeXt-like, 3 activations of 6 survive"),
+        ("systems/convnext", "control: all activations"),
+    ],
+}
+
+
+def systems(group):
+    def table():
+        body = []
+        for cell, label in SYSTEMS[group]:
+            path = RESULTS / f"{cell}-s0.json"
+            if not path.exists():
+                body.append([label, "not run yet", *["–"] * 6])
+                continue
+            r = json.loads(path.read_text())
+            c = r["collapse"]
+            body.append([label, f"{100 * r['deployed_top1']:.2f}",
+                         f"{c['nodes_before']} → {c['nodes_after']}",
+                         f"{c['macs_before'] / 1e6:.2f} → {c['macs_after'] / 1e6:.2f}",
+                         f"{c['nonlinear_before']} → {c['nonlinear_after']}", latency(cell),
+                         f"{c['max_abs_error']:.1e}" + ("" if c["verified"] else " (refused)"),
+                         f"`{r['command'].removesuffix(' --data ' + r['command'].split()[-1])}`"])
+        return rows(["network", "deployed top-1, %", "nodes", "M MACs", "non-linear nodes", "ms", "max abs error",
+                     "command (and `--data PATH`)"], body)
+    return table
+
+
+def latency(cell):
+    path = RESULTS / f"{cell.split('/')[0]}_latency.json"
+    measured = json.loads(path.read_text())["cells"].get(f"{cell.split('/')[1]}-s0") if path.exists() else None
+    return f"{measured['trained_ms']:.3f} → {measured['deployed_ms']:.3f}" if measured else "–"
+
+
+def branch_speed():
+    path = RESULTS / "train_speed/branches/threads1.json"
+    if not path.exists():
+        return "Not run yet."
+    r = json.loads(path.read_text())
+    base = r["forms"]["none"]
+    body = [[f["label"], f"{f['images_per_s']:.0f}", f"{base['images_per_s'] / f['images_per_s']:.2f}",
+             f"{f['peak_mib']:.0f}", f"{f['peak_mib'] - r['idle_mib']:.0f}"] for f in r["forms"].values()]
+    return rows(["branches of `plain11`", "images/s", "time, relative", "peak memory, MiB", "of it for the step, MiB"], body)
+
+
 TABLES = {
+    **{f"systems-{group}": systems(group) for group in SYSTEMS},
+    "branch-speed": branch_speed,
     "inference-chain": chain,
     "inference-1": inference("batch1-threads1"),
     "inference-32": inference("batch32-threads1"),

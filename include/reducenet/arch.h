@@ -16,6 +16,9 @@ struct ArchOptions {
   int64_t expansion = 1;                    ///< width of a module's vanishing middle, as a multiple of its output
   /// Linear training-time branches beside each convolution; names of branch_kinds(), "NAME*N" for N of them.
   std::vector<std::string> branches{};
+  /// Where a convolution and its branches meet: "normed": each has a BN, and their outputs are added; "scaled": outputs
+  /// scaled by channel are added before one BN; "kernels": the same in weight space, so that they cost one convolution.
+  std::string branch_sum = "normed";
   /// What vanishes; names of fade_places(). Error(usage) where the architecture has no such place.
   std::vector<std::string> fades{};
   /// Stochastic depth: the l-th of L blocks that have a shortcut stays with probability 1 − l/L·(1 − survival).
@@ -23,6 +26,8 @@ struct ArchOptions {
   Activation activation{Activation::Kind::relu};
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   bool bottleneck = true;         ///< `gen3`: the non-linear branch; without it the student's network
+  int64_t experts = 4;            ///< `condconv`: kernels that each convolution mixes
+  int64_t side = 2;               ///< `detachnet`: width of the side network, as a multiple of the stages' widths
   int64_t series = 3;             ///< `vanillanet`: reach of the series activation's (2·series + 1)² sum; 0: none
   std::string head = "pool";      ///< "pool": average pool + FC; "flatten": flatten + FC
   /// "each": every conv pads; "module": all padding where a module begins, so that no border stands inside it;

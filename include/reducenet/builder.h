@@ -16,6 +16,8 @@ class GraphBuilder {
 
   ValueId input(const std::string& name, Shape shape);
   ValueId conv(const std::string& name, ValueId x, int64_t out_channels, Size2 kernel, Conv2d op, bool bias = false);
+  /// A convolution's weights [O, C/groups, kh, kw] without the convolution.
+  ValueId kernel(const std::string& name, Shape shape);
   ValueId batch_norm(const std::string& name, ValueId x, double gamma = 1);
   ValueId activation(const std::string& name, ValueId x, Activation activation);
   ValueId fade(const std::string& name, ValueId x, Activation activation);

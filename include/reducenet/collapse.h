@@ -129,6 +129,7 @@ Collapsed collapse(const Graph& graph, const CollapseOptions& options = {});
 Graph faded(Graph graph);
 /// Fades as ordinary ops: at λ = 0 the input that takes the fade's place, and nothing is left of what only the other one
 /// needs; a fade of two inputs at any other λ is a weighted sum. An activation's halfway through its fade stays.
+/// Convolutions whose weights are computed from constants alone get them as constants.
 Graph settle(const Graph& graph);
 
 }  // namespace reducenet

@@ -38,6 +38,12 @@ constexpr Row kTable[] = {
      0},
     {{"densenet", "BN-ReLU-3x3 joined to its input, width = growth; halving transitions", build_densenet}, 0},
     {{"convnext", "depthwise 7x7-BN-1x1-act-1x1-BN + x, the middle `expansion` times as wide", build_convnext}, 0},
+    {{"condconv", "plain, each 3x3 a mixture of `experts` kernels that the image weighs; fades = routing: of one",
+      build_condconv},
+     1},
+    {{"detachnet", "plain, a side network supplies each layer's scale and shift; fades = side: constants",
+      build_detachnet},
+     1},
     {{"softmax", "softmax regression on all pixels", build_softmax}, 0},
     {{"phase-softmax", "softmax regression on the 4x4 phase means of each channel", build_phase_softmax}, 0},
 };

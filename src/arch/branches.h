@@ -21,8 +21,11 @@ struct Beside {
 /// One kind of training-time branch. All are linear, and join the convolution's own kernel.
 struct BranchKind {
   std::string_view name, summary;
-  /// The branch's output, of the convolution's shape; false where the kind does not apply.
+  /// The branch's output, of the convolution's shape; false where the kind does not apply. What options.branch_sum says
+  /// stands behind it: a BN, or a scale.
   ValueId (*build)(const Beside&);
+  /// The scaled branch as a kernel of the convolution's shape, a function of its own weights; false likewise.
+  ValueId (*kernel)(const Beside&);
 };
 
 /// Row by name; Error(usage) lists the names.

@@ -8,8 +8,7 @@ Graph build_plain(const ArchOptions& options) {
   return StagedBuilder("plain", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         x = b.enter(name, x, {{3, stride}});
-        const ValueId y = b.conv3x3(name + ".conv1", x, out, stride);
-        return b.activate(name + ".act", b.add_branches(name, y, x, {.out = out, .stride = stride}));
+        return b.activate(name + ".act", b.branched(name + ".conv1", x, {.out = out, .stride = stride}));
       });
 }
 

@@ -256,6 +256,67 @@ TEST(Branches, EveryKindJoinsTheConvolution) {
   }
 }
 
+// Branches that are scaled and added before one BN, as outputs or as kernels, are the same network of the same weights.
+TEST(Branches, SumsOfKernelsAreSumsOfOutputs) {
+  for (const char* arch : {"plain", "resnet", "reduce", "vgg", "mobilenetv2", "convnext"}) {
+    for (const ArchChoice& kind : branch_kinds()) {
+      SCOPED_TRACE(std::string(kind.name) + " in " + arch);
+      ArchOptions options{.modules = 1, .widths = {4, 6}, .expansion = 2, .branches = {std::string(kind.name), "1x1"}};
+      options.height = options.width = 8;
+      options.branch_sum = "scaled";
+      Graph outputs, kernels;
+      try {
+        outputs = build(arch, options);
+        options.branch_sum = "kernels";
+        kernels = build(arch, options);
+      } catch (const Error& error) {  // of several groups: two steps of one branch
+        EXPECT_EQ(error.kind(), ErrorKind::usage);
+        EXPECT_TRUE(kind.name == "1x1-kxk" || kind.name == "expand") << error.what();
+        continue;
+      }
+      // Scales far from 1, the same in both.
+      for (Graph* graph : {&outputs, &kernels}) {
+        for (Value& value : graph->values) {
+          if (!value.constant || !value.name.ends_with(".scale")) continue;
+          std::vector<double> scale = value.constant->to_doubles();
+          for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.3 + 0.2 * static_cast<double>(i);
+          value.constant = Tensor::from_doubles(value.constant->shape(), scale, DType::f32);
+        }
+      }
+      EXPECT_LT(testing::relative_error(outputs, kernels, 5), 1e-12);
+      certified(outputs, Target::module);
+      const Graph deployed = certified(kernels, Target::module).graph;
+      options.branches = {};
+      const Graph bare = certified(build(arch, options), Target::module).graph;
+      EXPECT_EQ(deployed.nodes.size(), bare.nodes.size()) << print(deployed);
+      EXPECT_EQ(count_macs(deployed), count_macs(bare));
+    }
+  }
+}
+
+TEST(Dynamic, SettledNetworksDeployAsPlain) {
+  ArchOptions options{.modules = 2, .widths = {4, 6}, .height = 8, .width = 8};
+  const Graph plain = certified(build("plain", options), Target::module).graph;
+  for (const auto& [arch, place] : {std::pair{"condconv", "routing"}, std::pair{"detachnet", "side"}}) {
+    for (const char* padding : {"each", "module"}) {
+      options.padding = padding;
+      options.fades = {};
+      const Graph dynamic = certified(build(arch, options), Target::module).graph;
+      EXPECT_GT(count_macs(dynamic), count_macs(plain)) << arch;
+      options.fades = {place};
+      const Graph fading = build(arch, options);
+      const Graph settled = certified(fading, Target::module).graph;
+      EXPECT_EQ(count<Conv2d>(settled), count<Conv2d>(plain)) << arch << print(settled);
+      EXPECT_EQ(count_nonlinear(settled), count_nonlinear(plain)) << arch;
+      if (options.padding == "each") {
+        EXPECT_EQ(settled.nodes.size(), plain.nodes.size()) << arch << print(settled);
+        EXPECT_EQ(count_macs(settled), count_macs(plain)) << arch;
+      }
+      EXPECT_GT(count<Conv2d>(fading), count<Conv2d>(plain)) << arch;
+    }
+  }
+}
+
 TEST(Branches, CopiesAreCounted) {
   const auto convs = [](const std::string& branch) {
     return count<Conv2d>(build("plain", {.modules = 1, .widths = {4}, .branches = {branch}}));

@@ -15,6 +15,8 @@ constexpr ArchChoice kFadePlaces[] = {
     {"block", "all of a module but its shortcut"},
     {"residual", "the shortcut beside a module"},
     {"bottleneck", "gen3: the non-linear branch"},
+    {"routing", "condconv: the weights that each image gives the kernels"},
+    {"side", "detachnet: the scale factors that the side network supplies"},
 };
 
 void check_options(const ArchOptions& o) {
@@ -26,6 +28,10 @@ void check_options(const ArchOptions& o) {
   for (const int64_t width : o.widths) require(width >= 1, "widths must be positive");
   require(o.expansion >= 1, "expansion must be at least 1");
   require(o.survival > 0 && o.survival <= 1, "survival must be above 0, and at most 1");
+  require(o.experts >= 1, "experts must be at least 1");
+  require(o.side >= 1, "side must be at least 1");
+  require(o.branch_sum == "normed" || o.branch_sum == "scaled" || o.branch_sum == "kernels",
+          "branch_sum must be 'normed', 'scaled' or 'kernels', not '" + o.branch_sum + "'");
   require(o.series >= 0, "series must not be negative");
   require(o.channels >= 1 && o.height >= 1 && o.width >= 1, "input size must be positive");
   require(o.classes >= 2, "classes must be at least 2");
@@ -134,10 +140,19 @@ ValueId StagedBuilder::enter(const std::string& name, ValueId x, const std::vect
 }
 
 ValueId StagedBuilder::plain(const std::string& name, ValueId x, const ConvShape& shape) {
+  return conv_of(name, x, kernel_of(name, x, shape), shape);
+}
+
+ValueId StagedBuilder::kernel_of(const std::string& name, ValueId x, const ConvShape& shape) {
+  const int64_t groups = shape.depthwise ? channels(x) : 1;
+  return builder_.kernel(name + ".weight", {shape.out, channels(x) / groups, shape.kernel, shape.kernel});
+}
+
+ValueId StagedBuilder::conv_of(const std::string& name, ValueId x, ValueId kernel, const ConvShape& shape) {
   Conv2d op{.stride = {shape.stride, shape.stride}, .groups = shape.depthwise ? channels(x) : 1};
   const int64_t reach = shape.kernel / 2;
   if (pads_each()) op.padding = {reach, reach, reach, reach};
-  return builder_.conv(name, x, shape.out, {shape.kernel, shape.kernel}, op);
+  return builder_.node(name, op, {x, kernel});
 }
 
 ValueId StagedBuilder::conv(const std::string& name, ValueId x, const ConvShape& shape) {
@@ -145,7 +160,13 @@ ValueId StagedBuilder::conv(const std::string& name, ValueId x, const ConvShape&
 }
 
 ValueId StagedBuilder::branched(const std::string& name, ValueId x, const ConvShape& shape) {
-  return add_branches(name, conv(name, x, shape), x, shape);
+  if (options_.branch_sum == "normed" || options_.branches.empty()) {
+    return add_branches(name, conv(name, x, shape), x, shape);
+  }
+  const ValueId sum = options_.branch_sum == "scaled"
+                          ? sum_of_branches(name, plain(name, x, shape), x, shape)
+                          : conv_of(name, x, sum_of_kernels(name, kernel_of(name, x, shape), x, shape), shape);
+  return builder_.batch_norm(name + ".bn", sum);
 }
 
 ValueId StagedBuilder::conv3x3(const std::string& name, ValueId x, int64_t out, int64_t stride) {
@@ -189,14 +210,35 @@ ValueId StagedBuilder::join(const std::string& name, ValueId block, ValueId shor
 }
 
 ValueId StagedBuilder::add_branches(const std::string& name, ValueId sum, ValueId x, const ConvShape& shape) {
+  if (options_.branch_sum == "normed") return sum_of_branches(name, sum, x, shape);
+  const std::string side = name + ".branches";
+  const ValueId kernel = options_.branch_sum == "kernels" ? sum_of_kernels(name, {}, x, shape) : ValueId{};
+  const ValueId made = kernel ? conv_of(side, x, kernel, shape) : sum_of_branches(name, {}, x, shape);
+  return made ? add(side + ".add", sum, builder_.batch_norm(side + ".bn", made)) : sum;
+}
+
+/// first + each(branch 1) + each(branch 2) + …, of those that apply.
+template <class Each>
+ValueId StagedBuilder::sum_over_branches(const std::string& name, ValueId first, ValueId x, const ConvShape& shape,
+                                         Each each) {
+  const int64_t groups = shape.depthwise ? channels(x) : 1;
   for (size_t i = 0; i < options_.branches.size(); ++i) {
     const std::string branch = name + ".branch" + std::to_string(i + 1);
-    const int64_t groups = shape.depthwise ? channels(x) : 1;
-    const ValueId made =
-        find_branch(options_.branches[i]).build({*this, branch, x, shape.out, shape.kernel, shape.stride, groups});
-    if (made) sum = add(branch + ".add", sum, made);
+    const ValueId made = each(find_branch(options_.branches[i]),
+                              Beside{*this, branch, x, shape.out, shape.kernel, shape.stride, groups});
+    if (made) first = first ? add(branch + ".add", first, made) : made;
   }
-  return sum;
+  return first;
+}
+
+ValueId StagedBuilder::sum_of_branches(const std::string& name, ValueId first, ValueId x, const ConvShape& shape) {
+  return sum_over_branches(name, first, x, shape,
+                           [](const BranchKind& kind, const Beside& c) { return kind.build(c); });
+}
+
+ValueId StagedBuilder::sum_of_kernels(const std::string& name, ValueId first, ValueId x, const ConvShape& shape) {
+  return sum_over_branches(name, first, x, shape,
+                           [](const BranchKind& kind, const Beside& c) { return kind.kernel(c); });
 }
 
 bool StagedBuilder::fades(std::string_view place) {

@@ -54,6 +54,9 @@ class StagedBuilder {
   ValueId conv(const std::string& name, ValueId x, const ConvShape& shape);
   /// conv → BN, and the branches that options.branches asks for
   ValueId branched(const std::string& name, ValueId x, const ConvShape& shape);
+  /// The kernel of a convolution from x, and the convolution with a kernel made elsewhere.
+  ValueId kernel_of(const std::string& name, ValueId x, const ConvShape& shape);
+  ValueId conv_of(const std::string& name, ValueId x, ValueId kernel, const ConvShape& shape);
   ValueId conv3x3(const std::string& name, ValueId x, int64_t out, int64_t stride);
   ValueId conv1x1(const std::string& name, ValueId x, int64_t out, int64_t stride = 1);
   /// A module's input as it meets the output of `convs` 3×3 convs of stride 1.
@@ -79,8 +82,14 @@ class StagedBuilder {
   /// head without the FC
   ValueId features(ValueId x);
 
- private:
+  /// options.fades names that place.
   bool fades(std::string_view place);
+
+ private:
+  template <class Each>
+  ValueId sum_over_branches(const std::string& name, ValueId first, ValueId x, const ConvShape& shape, Each each);
+  ValueId sum_of_branches(const std::string& name, ValueId first, ValueId x, const ConvShape& shape);
+  ValueId sum_of_kernels(const std::string& name, ValueId first, ValueId x, const ConvShape& shape);
   ValueId padded_input();
   Graph finish() &&;
 

@@ -18,14 +18,8 @@ bool belongs_to_head(const Op& op) {
          std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op) || std::holds_alternative<Softmax>(op);
 }
 
-/// y = w₀·u + w₁·v as ordinary ops: the node adds, after what scales its inputs; or it hands one of them on.
+/// y = w₀·u + w₁·v as ordinary ops: the node adds, after what scales its inputs.
 void settle_sum(Graph& graph, Node& node, const std::array<double, 2>& weights) {
-  for (size_t i = 0; i < 2; ++i) {
-    if (weights[i] != 0) continue;
-    node.op = Identity{};
-    node.inputs = {node.inputs[1 - i]};
-    return;
-  }
   node.op = Binary{};
   for (size_t i = 0; i < 2; ++i) {
     if (weights[i] == 1) continue;
@@ -40,6 +34,41 @@ void settle_sum(Graph& graph, Node& node, const std::array<double, 2>& weights) 
         {.name = name, .op = Binary{Binary::Kind::mul}, .inputs = {node.inputs[i], factor}, .outputs = {scaled}});
     node.inputs[i] = scaled;
   }
+}
+
+/// Weights and biases that are computed from constants alone are constants.
+Graph with_folded_weights(const Graph& graph) {
+  std::vector<bool> fixed(graph.values.size());  // by value index: made, from constants alone
+  const Uses uses(graph);
+  const auto at = [](ValueId id) { return static_cast<size_t>(id.index); };
+  const auto is_fixed = [&](const Node& node) {
+    return std::ranges::all_of(node.inputs, [&](ValueId id) { return !id || graph.constant(id) || fixed[at(id)]; });
+  };
+  bool any = false;
+  for (const Node& node : graph.nodes) {
+    const bool plain = !std::holds_alternative<Opaque>(node.op) && node.outputs.size() == 1 && !node.inputs.empty();
+    if (plain && !uses.is_output[at(node.outputs[0])] && is_fixed(node)) fixed[at(node.outputs[0])] = true;
+    const bool weighs = std::holds_alternative<Conv2d>(node.op) && !is_fixed(node);
+    any = any || (weighs && node.inputs[1] && fixed[at(node.inputs[1])]);
+  }
+  if (!any) return graph;
+  Graph part;
+  part.values = graph.values;
+  Graph folded = graph;
+  folded.nodes.clear();
+  for (const Node& node : graph.nodes) {
+    const bool known = node.outputs.size() == 1 && fixed[at(node.outputs[0])];
+    (known ? part : folded).nodes.push_back(node);
+    if (known) part.outputs.push_back(node.outputs[0]);
+  }
+  const std::vector<Tensor> values = evaluate(part, {});
+  for (size_t i = 0; i < values.size(); ++i) {
+    Value& value = folded[part.outputs[i]];
+    value.constant = is_float(value.dtype) ? values[i].cast(value.dtype) : values[i];
+    value.shape = value.constant->shape();
+  }
+  remove_dead(folded);
+  return folded;
 }
 
 /// Throws when more than one convolution, pool and FC is left, with the reason for each node.
@@ -84,16 +113,32 @@ Graph faded(Graph graph) {
   return graph;
 }
 
-Graph settle(const Graph& graph) {
+Graph settle(const Graph& trained) {
+  const Graph graph = with_folded_weights(trained);
   Graph settled = graph;
   settled.nodes.clear();
+  std::vector<ValueId> instead(graph.values.size());  // by value index: what takes the place of an ended fade's output
   bool reshaped = false;
   for (Node node : graph.nodes) {
+    for (ValueId& id : node.inputs) {
+      if (id && instead[static_cast<size_t>(id.index)]) id = instead[static_cast<size_t>(id.index)];
+    }
     if (const auto* const fade = std::get_if<Fade>(&node.op)) {
       const FadeKind& kind = find_fade(fade->kind);
+      const std::array<double, 2> weights = kind.weights(fade->lambda);
+      const ValueId out = node.outputs[0];
       if (kind.inputs == 2) {
-        settle_sum(settled, node, kind.weights(fade->lambda));
         reshaped = true;
+        if (weights[0] != 0 && weights[1] != 0) {
+          settle_sum(settled, node, weights);
+        } else {
+          node.inputs = {node.inputs[weights[0] == 0 ? 1 : 0]};
+          node.op = Identity{};
+          if (std::ranges::find(graph.outputs, out) == graph.outputs.end()) {
+            instead[static_cast<size_t>(out.index)] = node.inputs[0];
+            continue;
+          }
+        }
       } else if (fade->lambda == 0) {
         node.op = Identity{};
       }

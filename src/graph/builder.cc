@@ -27,12 +27,16 @@ ValueId GraphBuilder::input(const std::string& name, Shape shape) {
 
 ValueId GraphBuilder::conv(const std::string& name, ValueId x, int64_t out_channels, Size2 kernel, Conv2d op,
                            bool bias) {
-  const int64_t in = channels(x) / op.groups;
-  // He et al., arXiv 1502.01852: deviation √(2/fan_in).
-  const double deviation = std::sqrt(2.0 / static_cast<double>(in * kernel[0] * kernel[1]));
-  std::vector<ValueId> inputs{x, normal(name + ".weight", {out_channels, in, kernel[0], kernel[1]}, deviation)};
+  const Shape shape{out_channels, channels(x) / op.groups, kernel[0], kernel[1]};
+  std::vector<ValueId> inputs{x, this->kernel(name + ".weight", shape)};
   if (bias) inputs.push_back(constant(name + ".bias", Tensor::filled({out_channels}, 0)));
   return node(name, op, std::move(inputs));
+}
+
+ValueId GraphBuilder::kernel(const std::string& name, Shape shape) {
+  // He et al., arXiv 1502.01852: deviation √(2/fan_in).
+  const double deviation = std::sqrt(2.0 / static_cast<double>(shape[1] * shape[2] * shape[3]));
+  return normal(name, std::move(shape), deviation);
 }
 
 ValueId GraphBuilder::batch_norm(const std::string& name, ValueId x, double gamma) {

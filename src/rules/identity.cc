@@ -89,6 +89,7 @@ Outcome vanish(const Site& site) {
   const auto* dropout = std::get_if<Dropout>(&node.op);
   if (dropout && dropout->training) return Refused{std::string(reason::kRandom)};
   if (node.inputs.empty() || !node.inputs[0] || !changes_nothing(site)) return NoMatch{};
+  if (site.graph.constant(node.inputs[0])) return NoMatch{};  // another rule's: it becomes a constant
   for (size_t i = 1; i < node.outputs.size(); ++i) {
     const ValueId mask = node.outputs[i];
     const bool used =

@@ -100,7 +100,18 @@ void Network::load_constants(const NetworkOptions& options) {
     Role& known = roles_[static_cast<size_t>(node.inputs[input].index)];
     if (known == Role::constant || role == Role::weight) known = role;
   };
+  std::vector<bool> fixed(graph_.values.size());  // by value index: depends on constants alone
   for (const Node& node : graph_.nodes) {
+    const bool weight_space = std::ranges::all_of(
+        node.inputs, [&](ValueId id) { return !id || graph_.constant(id) || fixed[static_cast<size_t>(id.index)]; });
+    if (weight_space && !node.outputs.empty()) fixed[static_cast<size_t>(node.outputs[0].index)] = true;
+    for (size_t i = 0; weight_space && i < node.inputs.size(); ++i) {
+      const Tensor* const constant = graph_.constant(node.inputs[i]);
+      if (constant == nullptr || !is_float(constant->dtype())) continue;
+      const bool one_a_channel = constant->shape().empty() || constant->size() == constant->shape()[0];
+      assign(node, i, one_a_channel ? Role::parameter : Role::weight);
+    }
+    if (weight_space) continue;
     const Op& op = node.op;
     const auto* binary = std::get_if<Binary>(&op);
     if (std::holds_alternative<Conv2d>(op) || std::holds_alternative<ConvTranspose2d>(op)) {

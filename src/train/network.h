@@ -18,9 +18,9 @@ struct NetworkOptions {
 };
 
 /// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
-/// MatMul, BatchNorm (gamma, beta), PRelu, Add, Mul and fades of two inputs read; BatchNorm's mean and variance are
-/// buffers. A constant with several readers is one parameter. Parameters are float32; all keep their identity for the
-/// life of the network.
+/// MatMul, BatchNorm (gamma, beta), PRelu, Add, Mul and fades of two inputs read, and those from which weights are
+/// computed; BatchNorm's mean and variance are buffers. A constant with several readers is one parameter. Parameters
+/// are float32; all keep their identity for the life of the network.
 class Network {
  public:
   /// Throws Error(unsupported) naming the node whose op cannot be trained.

@@ -13,7 +13,8 @@ namespace reducenet::train {
 void check_trainable(const Graph& graph, const Node& node);
 
 /// The op of the node in LibTorch, differentiable. `inputs` are the node's; an absent one is an undefined tensor.
-/// BatchNorm uses and updates by `training`; `momentum`, when set, replaces the op's own; `noise` seeds what fades draw.
+/// BatchNorm uses and updates by `training`; `momentum`, when set, replaces the op's own; `noise` seeds what fades
+/// draw.
 at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::Tensor> inputs, bool training,
                       std::optional<double> momentum, std::optional<uint64_t> noise = {});
 
