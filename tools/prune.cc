@@ -160,6 +160,7 @@ void check(PruneOptions& options) {
   require(!options.blocks || options.criteria == std::vector<std::string>{"random"}, "blocks are only drawn at random");
   require(!options.data.empty() || (!options.sample && !needs_training(options)),
           "--sample, --bn-batches, --finetune and gradients need images: --data");
+  require(!options.measure || options.sample, "--measure belongs to --sample");
   require(options.settings.empty() || options.finetune > 0, "--set belongs to --finetune");
 }
 
@@ -186,6 +187,7 @@ Action declare_prune_with(CLI::App& app, const PruneTraining* training) {
                "Channels that are reserved for a residual may go by themselves, not only with what they carry");
   app.add_option("--sample", o->sample, "Draw so many sub-networks by each criterion and measure them all")
       ->check(CLI::PositiveNumber);
+  app.add_flag("--measure", o->measure, "Time sub-networks that are there already once more");
   app.add_option("--draw", o->draw, "Draw the sub-network of this number instead of cutting the lowest scores");
   app.add_option("--within", o->within, "Good is what is so near the best sub-network's accuracy (0.01)")
       ->check(CLI::Range(0.0, 1.0));

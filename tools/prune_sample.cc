@@ -46,6 +46,12 @@ Json settings_of(const PruneOptions& o) {
           {"seed", o.seed}};
 }
 
+/// Of the collapsed network, batch 1, one thread.
+double milliseconds(const Graph& graph, double seconds) {
+  const Collapsed collapsed = collapse(graph, {.target = Target::plan});
+  return bench(Plan(collapsed.graph, {.batch = 1, .threads = 1}), seconds).median_ms;
+}
+
 class Sampling {
  public:
   Sampling(const PruneOptions& options, const PruneTraining* training)
@@ -87,7 +93,12 @@ std::string command_of(const PruneOptions& o, std::string_view criterion, const 
 Json Sampling::measure(const Criterion& criterion, int64_t index) {
   const std::string name = fmt::format("{}-{}", criterion.name, index);
   const fs::path file = folder() / "cells" / (name + ".json");
-  if (Json known = read_json(file); !known.is_null()) return known;
+  if (Json known = read_json(file); !known.is_null()) {
+    if (!options_.measure) return known;
+    known["ms"] = milliseconds(load(folder() / "models" / (name + ".safetensors")), 0.2);
+    write_json(file, known);
+    return known;
+  }
   // The first of a criterion that ranks is what it ranks first; the others, and all of "random", are drawn.
   std::optional<uint64_t> draw;
   if (index > 0 || criterion.name == "random") draw = static_cast<uint64_t>(options_.seed + index);
@@ -117,10 +128,9 @@ Json Sampling::measure(const Criterion& criterion, int64_t index) {
     graph = std::move(*trained);
     json["top1_finetuned"] = subject_.top1(graph);
   }
-  const Collapsed collapsed = collapse(graph, {.target = Target::plan});
   json["macs"] = count_macs(graph);
   json["params"] = count_parameters(graph);
-  json["ms"] = bench(Plan(collapsed.graph, {.batch = 1, .threads = 1}), 0.2).median_ms;
+  json["ms"] = milliseconds(graph, 0.2);
   json["command"] = command_of(options_, criterion.name, json["draw"]);
   fs::create_directories(folder() / "models");
   save(graph, folder() / "models" / (name + ".safetensors"));
@@ -144,13 +154,16 @@ void Sampling::go(const std::atomic<bool>& stop) {
   }
   write_json(file, settings);
   whole_ = read_json(folder() / "whole.json");
+  if (!whole_.is_null() && options_.measure) {
+    whole_["ms"] = milliseconds(subject_.graph(), 0.5);
+    write_json(folder() / "whole.json", whole_);
+  }
   if (whole_.is_null()) {
-    const Collapsed collapsed = collapse(subject_.graph(), {.target = Target::plan});
     whole_ = {{"top1", subject_.top1(subject_.graph())},
               {"macs", count_macs(subject_.graph())},
               {"params", count_parameters(subject_.graph())},
               {"parts", subject_.parts()},
-              {"ms", bench(Plan(collapsed.graph, {.batch = 1, .threads = 1}), 0.5).median_ms}};
+              {"ms", milliseconds(subject_.graph(), 0.5)}};
     write_json(folder() / "whole.json", whole_);
   }
   const int64_t total = static_cast<int64_t>(options_.criteria.size()) * *options_.sample;

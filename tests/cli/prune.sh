@@ -35,6 +35,8 @@ json '.blocks_after < .blocks_before and (.dropped | length) > 0 and .collapsed.
   prune reduce.safetensors -o blocks.safetensors --blocks --ratio 0.05
 json '.top1_before >= 0 and .top1 >= 0' prune reduce.safetensors -o judged.safetensors --data generated:200 --validation 40
 
+json '.top1_before >= 0' prune reduce.safetensors -o judged.safetensors --data generated:200 --validation 40 --images 20
+
 # Many sub-networks, without LibTorch.
 json '(.points | length) == 6 and ([.criteria[].samples] == [3, 3]) and all(.criteria[]; .top1_cut.yield >= 0 and .median_ms > 0) and .best.test_images == 40 and (. as $all | all(.points[]; .macs <= 0.5 * $all.whole.macs))' \
   prune reduce.safetensors --sample 3 --criterion random,l1 --data generated:200 --validation 40 --out sampled
@@ -45,6 +47,7 @@ rm sampled/cells/random-2.json
 json '(.points | length) == 6' prune reduce.safetensors --sample 3 --criterion random,l1 --data generated:200 --validation 40 --out sampled
 cmp -s before.json sampled/cells/l1-1.json || fail 'what was measured is measured again'
 present sampled/cells/random-2.json
+json '(.points | length) == 6 and all(.points[]; .ms > 0)' prune reduce.safetensors --sample 3 --criterion random,l1 --data generated:200 --validation 40 --out sampled --measure
 refuses 2 'sampled holds results of another command: ratio was 0.5, is 0.3' \
   prune reduce.safetensors --sample 3 --ratio 0.3 --data generated:200 --validation 40 --out sampled
 json '(.points | length) == 2 and .settings.cut == "blocks"' prune reduce.safetensors --sample 2 --blocks --ratio 0.05 \
