@@ -89,7 +89,7 @@ Classifier::Classifier(const Graph& graph, int64_t batch, int threads, DType dty
     : batch_(batch),
       preprocessing_(preprocessing_of(graph)),
       names_(reducenet::class_names(graph.metadata)),
-      plan_(settle(graph), {.batch = batch, .threads = threads, .dtype = dtype}),
+      plan_(settle(graph), {.batch = batch, .threads = threads, .dtype = dtype, .narrow_everywhere = true}),
       classes_(plan_.output_size() / batch),
       softmax_(!graph.nodes.empty() && std::holds_alternative<Softmax>(graph.nodes.back().op)),
       input_(static_cast<size_t>(plan_.input_size())),

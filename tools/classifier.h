@@ -24,6 +24,7 @@ int default_threads();
 /// A model with one image input and one row of scores, ready to run.
 class Classifier {
  public:
+  /// `dtype`: of every layer that can be, so that scores are those of the number type, whatever this CPU runs faster.
   Classifier(const Graph& graph, int64_t batch, int threads, DType dtype = DType::f32);
 
   const Preprocessing& preprocessing() const { return preprocessing_; }

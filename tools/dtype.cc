@@ -53,6 +53,7 @@ Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
     table.add({label, fmt::format("{:.2f}", 100 * top1)});
   };
   row("top1_f32", "float32", graph, DType::f32);
+  row("top1_bf16", "bfloat16", graph, DType::bf16);
   row("top1_int8_plain", "int8, not equalised", plain, DType::i8);
   row("top1_int8", "int8, equalised", equalised, DType::i8);
   result.report["n"] = test.count();

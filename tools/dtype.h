@@ -19,8 +19,8 @@ inline void add_dtype(CLI::App& app, DType& dtype) {
 }
 
 /// The network with the ranges that int8 needs (quantize.h): equalised, and calibrated on `count` of the training
-/// images. The report compares top-1 on the test images: float, int8 without equalisation, int8 with it. Error(usage)
-/// when a batch norm stands where equalisation and calibration want plain convolutions.
+/// images. The report compares top-1 on the test images: float32, bfloat16, int8 without equalisation, int8 with it.
+/// Error(usage) when a batch norm stands where equalisation and calibration want plain convolutions.
 struct Quantised {
   Graph graph;
   Json report;

@@ -25,9 +25,15 @@ void set_quantization(Graph& graph, const Quantization& quantization);
 /// Absent when the graph carries none; Error(bad_input) when it is malformed.
 std::optional<Quantization> quantization(const Graph& graph);
 
-/// The scale of each output channel of a convolution's weights [O, …]:  s[o] = max |w[o]| / 127, 1 for a channel of
-/// zeros.
-std::vector<double> weight_scales(std::span<const double> weight, int64_t outputs);
+/// A layer's weights [O, …] and bias [O] (or none) in integers, for activations of the scale x:
+///   w[o] ≈ s[o]·q, q in [−127, 127];  b[o] ≈ x·s[o]·k, |k| ≤ 2³⁰;
+///   s[o] = max(max |w[o]| / 127, |b[o]| / (x·2³⁰)), 1 where that is 0.
+struct ByteLayer {
+  std::vector<float> scales;
+  std::vector<int8_t> weight;
+  std::vector<int32_t> bias;  ///< zeros where there is none
+};
+ByteLayer in_bytes(std::span<const double> weight, std::span<const double> bias, int64_t outputs, double x);
 
 /// Cross-layer equalisation: where a channel passes from one convolution to the next through ReLU, LeakyReLU or
 /// nothing,

@@ -21,9 +21,11 @@ struct PlanOptions {
   /// What kernels that trade rounding for speed (Winograd) may add to the outputs, over the largest output. Errors of L
   /// layers add like independent ones, so a kernel may run a layer where its error there is at most tolerance/√L.
   double tolerance = 1e-5;
-  /// f32; bf16: dense convolutions on bfloat16 weights and activations, sums in float32; i8: on 8-bit integers, by the
-  /// ranges that the graph carries (quantize.h). All else is float32.
+  /// f32; bf16: convolutions and affine layers on bfloat16 weights and activations, sums in float32; i8: on 8-bit
+  /// integers, by the ranges that the graph carries (quantize.h). All else is float32, and so is every layer that the
+  /// rule (or the clock: fast, full) finds no slower in float32, conversions included.
   DType dtype = DType::f32;
+  bool narrow_everywhere = false;  ///< every layer that can be is in `dtype`, however slow
 };
 
 /// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena.

@@ -49,15 +49,23 @@ std::optional<Quantization> quantization(const Graph& graph) {
   return result;
 }
 
-std::vector<double> weight_scales(std::span<const double> weight, int64_t outputs) {
+ByteLayer in_bytes(std::span<const double> weight, std::span<const double> bias, int64_t outputs, double x) {
+  constexpr double kMost = 1 << 30;
   const size_t row = weight.size() / static_cast<size_t>(std::max<int64_t>(outputs, 1));
-  std::vector<double> scales;
+  ByteLayer layer;
   for (size_t o = 0; o < static_cast<size_t>(outputs); ++o) {
+    const double b = bias.empty() ? 0 : bias[o];
     double most = 0;
     for (const double w : weight.subspan(o * row, row)) most = std::max(most, std::abs(w));
-    scales.push_back(most > 0 ? most / 127 : 1);
+    const auto scale = static_cast<float>(std::max(most / 127, std::abs(b) / (x * kMost)));
+    const float s = scale > 0 ? scale : 1;
+    layer.scales.push_back(s);
+    for (const double w : weight.subspan(o * row, row)) {
+      layer.weight.push_back(static_cast<int8_t>(std::clamp(std::nearbyint(w / s), -127.0, 127.0)));
+    }
+    layer.bias.push_back(static_cast<int32_t>(std::clamp(std::nearbyint(b / (x * s)), -kMost, kMost)));
   }
-  return scales;
+  return layer;
 }
 
 }  // namespace reducenet

@@ -1,7 +1,6 @@
 #include "runtime/executable.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 
@@ -9,85 +8,13 @@
 #include "runtime/arena.h"
 #include "runtime/kernels/rows.h"
 #include "runtime/narrow.h"
-#include "runtime/tuning.h"
+#include "runtime/tuner.h"
 
 namespace reducenet {
 namespace {
 
 /// A part of less cost than this, about 3 µs, is not worth handing to another thread.
 constexpr double kLeastWork = 160'000;
-/// Of a well filled convolution: makes seconds comparable with the kernels' predictions.
-constexpr double kMacsPerSecond = 5e10;
-
-/// The layout in which a kernel reads input `i`: what is added to the output lies as the output.
-Layout layout_of_input(const Kernel& kernel, const Step& step, size_t i) {
-  return static_cast<int>(i) == step.epilogue.residual ? kernel.out : kernel.in;
-}
-
-/// Reads memory that no kernel uses: between two runs of a layer a network passes through all its other weights.
-void pass_through(const Floats& others) {
-  constexpr size_t kLine = 64 / sizeof(float);
-  float sum = 0;
-  for (size_t i = 0; i < others.size(); i += kLine) sum += others[i];
-  [[maybe_unused]] volatile float sink = sum;
-}
-
-/// Seconds that a kernel takes for a step on one thread: the fastest of `rounds` runs on constant inputs, each after
-/// passing through `others`.
-double time(Step step, const Kernel& kernel, size_t buffers, int rounds, const Floats& others) {
-  if (!kernel.run) return 0;
-  kernel.pack(step);
-  std::vector<float*> pointers(buffers);
-  std::vector<Floats> memory;
-  const auto provide = [&](const Port& port, Layout layout) {
-    memory.emplace_back(static_cast<size_t>(storage(port.shape, layout)), 0.5f);
-    pointers[static_cast<size_t>(port.buffer)] = memory.back().data();
-  };
-  for (size_t i = 0; i < step.inputs.size(); ++i) provide(step.inputs[i], layout_of_input(kernel, step, i));
-  provide(step.output, kernel.out);
-  Floats scratch(static_cast<size_t>(step.scratch));
-  double fastest = std::numeric_limits<double>::infinity();
-  for (int round = 0; round < rounds; ++round) {
-    pass_through(others);
-    const auto start = std::chrono::steady_clock::now();
-    kernel.run({step, pointers.data(), scratch.data(), 0, 1});
-    fastest = std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return fastest;
-}
-
-/// Costs by the clock, or from the cache of earlier plans.
-class Tuner {
- public:
-  Tuner(const PlanOptions& options, const std::vector<Step>& steps, size_t buffers)
-      : cache_(options.tuning_cache), buffers_(buffers), rounds_(options.tune == Tune::fast ? 3 : 30) {
-    constexpr size_t kMost = 16 << 20;  // floats: past every cache
-    size_t weights = 0;
-    for (const Step& step : steps) weights += step.weight.size();
-    others_.assign(std::min(weights, kMost), 1.0f);
-    context_ = std::string(options.tune == Tune::fast ? "fast" : "full") + ", " + std::to_string(options.threads) +
-               " threads, among 2^" + std::to_string(std::bit_width(weights)) + " weights";
-  }
-  ~Tuner() { cache_.save(); }
-
-  double cost(const Step& step, const Kernel& kernel) {
-    const std::string key = tuning_key(step, kernel, context_);
-    std::optional<double> seconds = cache_.find(key);
-    if (!seconds) {
-      seconds = time(step, kernel, buffers_, rounds_, others_);
-      cache_.put(key, *seconds);
-    }
-    return kMacsPerSecond * *seconds;
-  }
-
- private:
-  TuningCache cache_;
-  size_t buffers_;
-  int rounds_;
-  Floats others_;
-  std::string context_;
-};
-
 /// The kernel that moves a tensor from one layout to another.
 const Kernel* reorder_kernel(Layout from, Layout to) {
   const Step identity{.op = Identity{}};
@@ -107,26 +34,73 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
     input_size_ += element_count(buffer(input).shape);
     if (!buffer(input).shape.empty()) batch_ = buffer(input).shape[0];
   }
-  if (options.dtype != DType::f32) narrow(graph);
-  choose_kernels(allowed);
+  const auto weighty = std::count_if(program_.steps.begin(), program_.steps.end(),
+                                     [](const Step& step) { return !step.weight.empty(); });
+  most_error_ = options_.tolerance / std::sqrt(static_cast<double>(std::max<int64_t>(weighty, 1)));
+  for (Step& step : program_.steps) step.threads = options_.threads;
+  std::optional<Tuner> tuner;
+  if (options_.tune != Tune::none) tuner.emplace(options_, program_.steps, program_.buffers.size());
+  if (options.dtype != DType::f32) narrow(graph, allowed, tuner ? &*tuner : nullptr);
+  choose_kernels(allowed, tuner ? &*tuner : nullptr);
   place_outputs();
   lay_out();
 }
 
+/// Whether a tensor may lie so: blocks are of images, bytes and halves of rows of a matrix too.
+bool Executable::can_lie(const Port& port, Layout layout) const {
+  const bool image = port.shape.size() == 4, narrow = layout == Layout::bytes || layout == Layout::halves;
+  return layout == Layout::plain ||
+         ((image || (narrow && port.shape.size() == 2)) && port.shape == buffer(port.buffer).shape);
+}
+
+/// The kernels that can run a step, reading and writing what it asks for.
+std::vector<const Kernel*> Executable::candidates(const Step& step, const KernelFilter& allowed) const {
+  std::vector<const Kernel*> found;
+  for (const Kernel* kernel : kernels()) {
+    bool fits = kernel->supports(step) && allowed(*kernel, step) && can_lie(step.output, kernel->out);
+    fits = fits && kernel->in == step.in_layout.value_or(kernel->in) &&
+           kernel->out == step.out_layout.value_or(kernel->out);
+    for (size_t i = 0; fits && i < step.inputs.size(); ++i) {
+      fits = can_lie(step.inputs[i], layout_of_input(*kernel, step, i));
+    }
+    if (fits) found.push_back(kernel);
+  }
+  return found;
+}
+
+/// The kernel that is cheapest, `extra` costs included, and its own cost; what a kernel adds to the error stays below
+/// `most_error`.
+Executable::Choice Executable::cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner,
+                                        const std::function<double(const Kernel&)>& extra) const {
+  const std::vector<const Kernel*> found = candidates(step, allowed);
+  // A kernel that the rule sees far behind is not worth running even once.
+  constexpr double kHopeless = 8;
+  const auto by_rule = [&](const Kernel* kernel) { return extra(*kernel) + kernel->cost(step); };
+  Choice best;
+  double least = std::numeric_limits<double>::infinity(), best_by_rule = least;
+  for (const Kernel* kernel : found) best_by_rule = std::min(best_by_rule, by_rule(kernel));
+  for (const Kernel* kernel : found) {
+    double cost = kernel->cost(step);
+    if (tuner && (found.size() > 1 || compares_)) {
+      if (by_rule(kernel) > kHopeless * best_by_rule) continue;
+      cost = tuner->cost(step, *kernel);
+    }
+    const double in_all = extra(*kernel) + cost;
+    if (in_all >= least) continue;
+    const double error = kernel->error ? kernel->error(step) : 0;
+    if (error > most_error_) continue;
+    least = in_all;
+    best = {kernel, cost, error};
+  }
+  return best;
+}
+
 /// Goes through the steps in order; each takes the kernel that is cheapest, the reordering of its inputs included.
-void Executable::choose_kernels(const KernelFilter& allowed) {
+void Executable::choose_kernels(const KernelFilter& allowed, Tuner* tuner) {
   std::vector<Step> steps = std::move(program_.steps);
   program_.steps.clear();
-  std::optional<Tuner> tuner;
-  if (options_.tune != Tune::none) tuner.emplace(options_, steps, program_.buffers.size());
-  const auto weighty = std::count_if(steps.begin(), steps.end(), [](const Step& step) { return !step.weight.empty(); });
-  const double most_error = options_.tolerance / std::sqrt(static_cast<double>(std::max<int64_t>(weighty, 1)));
   for (Step& step : steps) {
-    step.threads = options_.threads;
-    const auto can_lie = [&](const Port& port, Layout layout) {
-      return layout == Layout::plain || (port.shape.size() == 4 && port.shape == buffer(port.buffer).shape);
-    };
-    const auto reordering = [&](const Kernel& kernel) {
+    const Choice choice = cheapest(step, allowed, tuner, [&](const Kernel& kernel) {
       double cost = 0;
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         const Port& port = step.inputs[i];
@@ -134,38 +108,10 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
         if (!same) cost += 4.0 * static_cast<double>(element_count(port.shape));
       }
       return cost;
-    };
-    std::vector<const Kernel*> candidates;
-    for (const Kernel* kernel : kernels()) {
-      bool fits = kernel->supports(step) && allowed(*kernel, step) && can_lie(step.output, kernel->out);
-      fits = fits && kernel->in == step.in_layout.value_or(kernel->in) &&
-             kernel->out == step.out_layout.value_or(kernel->out);
-      for (size_t i = 0; fits && i < step.inputs.size(); ++i) {
-        fits = can_lie(step.inputs[i], layout_of_input(*kernel, step, i));
-      }
-      if (fits) candidates.push_back(kernel);
-    }
-    // A kernel that the rule sees far behind is not worth running even once.
-    constexpr double kHopeless = 8;
-    const auto by_rule = [&](const Kernel* kernel) { return reordering(*kernel) + kernel->cost(step); };
-    double best_by_rule = std::numeric_limits<double>::infinity();
-    for (const Kernel* kernel : candidates) best_by_rule = std::min(best_by_rule, by_rule(kernel));
-    double least = std::numeric_limits<double>::infinity();
-    for (const Kernel* kernel : candidates) {
-      double cost = kernel->cost(step);
-      if (tuner && candidates.size() > 1) {
-        if (by_rule(kernel) > kHopeless * best_by_rule) continue;
-        cost = tuner->cost(step, *kernel);
-      }
-      const double in_all = reordering(*kernel) + cost;
-      if (in_all >= least) continue;
-      const double error = kernel->error ? kernel->error(step) : 0;
-      if (error > most_error) continue;
-      least = in_all;
-      step.kernel = kernel;
-      step.cost = cost;
-      step.error = error;
-    }
+    });
+    step.kernel = choice.kernel;
+    step.cost = choice.cost;
+    step.error = choice.error;
     if (!step.kernel) {
       throw Error(ErrorKind::unsupported, "node '" + step.node + "' (" + describe(step.op) + "): no kernel can run it");
     }
@@ -188,7 +134,7 @@ void Executable::choose_kernels(const KernelFilter& allowed) {
   }
 }
 
-void Executable::narrow(const Graph& graph) {
+void Executable::narrow(const Graph& graph, const KernelFilter& allowed, Tuner* tuner) {
   std::optional<Quantization> scales;
   if (options_.dtype == DType::i8) {
     scales = quantization(graph);
@@ -198,6 +144,23 @@ void Executable::narrow(const Graph& graph) {
     throw Error(ErrorKind::unsupported, "plans are f32, bf16 or i8, not " + std::string(to_string(options_.dtype)));
   }
   mark_narrow(program_, options_.dtype, scales ? &*scales : nullptr);
+  if (options_.narrow_everywhere) return;
+  // By the clock also where there is but one kernel: it is compared with those of another form.
+  compares_ = true;
+  constexpr double kStep = 3000;  // what one step more costs: 60 ns
+  keep_what_pays(program_, options_.dtype,
+                 {[&](const Step& step) {
+                    const Choice choice = cheapest(step, allowed, tuner, [](auto&) { return 0.0; });
+                    return choice.kernel ? choice.cost : std::numeric_limits<double>::infinity();
+                  },
+                  [&](const Shape& shape, Layout from, Layout to) {
+                    Step step{.op = Identity{}, .inputs = {{0, shape}}, .output = {1, shape}};
+                    if (shape.size() != 4 && from == Layout::blocked) from = Layout::plain;
+                    if (shape.size() != 4 && to == Layout::blocked) to = Layout::plain;
+                    const Kernel& kernel = *reorder_kernel(from, to);
+                    return kStep + (tuner ? tuner->cost(step, kernel) : kernel.cost(step));
+                  }});
+  compares_ = false;
 }
 
 /// The buffer itself when it has the layout, else a copy that has it (made once).

@@ -11,6 +11,8 @@
 
 namespace reducenet {
 
+class Tuner;
+
 /// What one run needs beside the plan: intermediate tensors, scratch of each thread, and the threads.
 class Plan::Arena {
  public:
@@ -43,8 +45,16 @@ class Executable {
   const std::vector<Step>& steps() const { return program_.steps; }
 
  private:
-  void narrow(const Graph& graph);
-  void choose_kernels(const KernelFilter& allowed);
+  struct Choice {
+    const Kernel* kernel = nullptr;
+    double cost = 0, error = 0;
+  };
+  bool can_lie(const Port& port, Layout layout) const;
+  std::vector<const Kernel*> candidates(const Step& step, const KernelFilter& allowed) const;
+  Choice cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner,
+                  const std::function<double(const Kernel&)>& extra) const;
+  void narrow(const Graph& graph, const KernelFilter& allowed, Tuner* tuner);
+  void choose_kernels(const KernelFilter& allowed, Tuner* tuner);
   void place_outputs();
   void lay_out();
   int add_reorder(int buffer, Layout to, std::string node);
@@ -55,6 +65,8 @@ class Executable {
   PlanOptions options_;
   Program program_;
   int64_t input_size_ = 0, output_size_ = 0, batch_ = 1;
+  double most_error_ = 0;                 // that a kernel may add to a step
+  bool compares_ = false;                 // single candidates are timed too
   int64_t scratch_at_ = 0, scratch_ = 0;  // floats: where scratch begins, and how much a thread has
 };
 

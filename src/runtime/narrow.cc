@@ -1,56 +1,161 @@
 #include "runtime/narrow.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
+#include <set>
 
 namespace reducenet {
 namespace {
 
-/// Dense convolutions whose sums of 255·127 an int32 holds.
-bool takes_narrow(const Step& step, const Buffer& input) {
-  const auto* op = std::get_if<Conv2d>(&step.op);
-  if (!op || op->groups != 1 || step.weight.empty() || element_count(step.output.shape) == 0) return false;
-  const Shape& w = step.weight_shape;
-  constexpr int64_t kMostProducts = (int64_t{1} << 31) / (255 * 127);
-  return input.shape == step.inputs[0].shape && w[1] * w[2] * w[3] < kMostProducts;
+Layout layout_of(DType dtype) {
+  return dtype == DType::bf16 ? Layout::halves : Layout::bytes;
 }
+
+/// Layers whose sums of 255·127 an int32 holds beside a bias of 2³⁰.
+bool takes_narrow(const Step& step, const Buffer& input, DType dtype) {
+  if (step.weight.empty() || element_count(step.output.shape) == 0) return false;
+  const Shape &w = step.weight_shape, &x = step.inputs[0].shape;
+  constexpr int64_t kMostProducts = (int64_t{1} << 30) / (255 * 127);
+  if (input.shape != x || element_count(w) / w[0] >= kMostProducts) return false;
+  if (std::holds_alternative<Gemm>(step.op)) return (x.size() == 2 || x.size() == 4) && x[0] == step.output.shape[0];
+  const auto* op = std::get_if<Conv2d>(&step.op);
+  return op && (dtype != DType::bf16 || op->groups == 1 || w[1] > 1);
+}
+
+/// Marks the steps that can be narrow and `wanted` says so, in order.
+class Marking {
+ public:
+  Marking(Program& program, DType dtype) : program_(program), layout_(layout_of(dtype)) {
+    for (size_t i = 0; i < program.steps.size(); ++i) {
+      const Step& step = program.steps[i];
+      if (!step.inputs.empty() && buffer(step.inputs[0]).can_narrow &&
+          takes_narrow(step, buffer(step.inputs[0]), dtype))
+        candidates_.push_back(i);
+    }
+  }
+
+  const std::vector<size_t>& candidates() const { return candidates_; }
+
+  void mark(const std::vector<bool>& wanted) {
+    for (Buffer& b : program_.buffers) b.narrow = false;
+    for (Step& step : program_.steps) step.in_layout = step.out_layout = std::nullopt;
+    for (size_t k = 0; k < candidates_.size(); ++k) {
+      if (!wanted[k]) continue;
+      Step& step = program_.steps[candidates_[k]];
+      step.in_layout = layout_;
+      step.out_layout = std::holds_alternative<Gemm>(step.op) ? Layout::plain : Layout::blocked;
+      buffer(step.inputs[0]).narrow = true;
+    }
+    // What is added to a narrow output is narrow itself, so its producer may store it so.
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (Step& step : program_.steps) {
+        if (step.in_layout != layout_ || step.out_layout != Layout::blocked || step.epilogue.curve) continue;
+        const Buffer& out = buffer(step.output);
+        if (!out.narrow || out.shape != step.output.shape) continue;
+        if (step.epilogue.residual >= 0) {
+          const Port& port = step.inputs[static_cast<size_t>(step.epilogue.residual)];
+          if (!buffer(port).can_narrow || buffer(port).shape != port.shape) continue;
+          buffer(port).narrow = true;
+        }
+        step.out_layout = layout_;
+        changed = true;
+      }
+    }
+  }
+
+  /// Steps, and every tensor that is made in one form and read in the other.
+  double cost(const NarrowCosts& costs) {
+    double sum = 0;
+    std::vector<Layout> made(program_.buffers.size(), Layout::plain);
+    std::set<std::pair<int, bool>> moved;
+    for (size_t i = 0; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      const int form = !step.in_layout ? 0 : step.out_layout == layout_ ? 2 : 1;
+      double& known = known_.try_emplace({i, form}, -1).first->second;
+      if (known < 0) known = costs.step(step);
+      sum += known;
+      for (size_t k = 0; k < step.inputs.size(); ++k) {
+        const auto& wants = static_cast<int>(k) == step.epilogue.residual ? step.out_layout : step.in_layout;
+        const int index = step.inputs[k].buffer;
+        const bool narrow = wants == layout_;
+        if (narrow == (made[static_cast<size_t>(index)] == layout_) || !moved.insert({index, narrow}).second) continue;
+        double& move = moves_.try_emplace({index, narrow}, -1).first->second;
+        const Layout from = made[static_cast<size_t>(index)];
+        if (move < 0) move = costs.move(step.inputs[k].shape, from, narrow ? layout_ : Layout::blocked);
+        sum += move;
+      }
+      made[static_cast<size_t>(step.output.buffer)] =
+          step.out_layout.value_or(step.output.shape.size() == 4 ? Layout::blocked : Layout::plain);
+    }
+    return sum;
+  }
+
+ private:
+  Buffer& buffer(const Port& port) { return program_.buffers[static_cast<size_t>(port.buffer)]; }
+
+  Program& program_;
+  Layout layout_;
+  std::vector<size_t> candidates_;
+  std::map<std::pair<size_t, int>, double> known_;  // (step, form)
+  std::map<std::pair<int, bool>, double> moves_;    // (buffer, into the narrow form)
+};
 
 }  // namespace
 
 void mark_narrow(Program& program, DType dtype, const Quantization* scales) {
   if (dtype == DType::f32) return;
-  const Layout layout = dtype == DType::bf16 ? Layout::halves : Layout::bytes;
-  const auto buffer = [&](const Port& port) -> Buffer& { return program.buffers[static_cast<size_t>(port.buffer)]; };
   for (Buffer& b : program.buffers) {
+    const bool fits = b.shape.size() == 4 || b.shape.size() == 2;
     if (dtype == DType::bf16 || !scales) {
-      b.can_narrow = b.shape.size() == 4;
-    } else if (const auto found = scales->find(b.name); found != scales->end() && b.shape.size() == 4) {
+      b.can_narrow = fits;
+    } else if (const auto found = scales->find(b.name); found != scales->end() && fits) {
       b.can_narrow = true;
       b.affine = {static_cast<float>(found->second.scale), static_cast<int32_t>(found->second.zero)};
     }
   }
-  for (Step& step : program.steps) {
-    if (!step.inputs.empty() && takes_narrow(step, buffer(step.inputs[0])) && buffer(step.inputs[0]).can_narrow) {
-      step.in_layout = layout;
-      step.out_layout = Layout::blocked;
-      buffer(step.inputs[0]).narrow = true;
-    }
-  }
-  // What is added to a narrow output is narrow itself, so its producer may store it so.
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Step& step : program.steps) {
-      if (step.in_layout != layout || step.out_layout == layout || step.epilogue.curve) continue;
-      const Buffer& out = buffer(step.output);
-      if (!out.narrow || out.shape != step.output.shape) continue;
-      if (step.epilogue.residual >= 0) {
-        const Port& port = step.inputs[static_cast<size_t>(step.epilogue.residual)];
-        if (!buffer(port).can_narrow || buffer(port).shape != port.shape) continue;
-        buffer(port).narrow = true;
+  Marking marking(program, dtype);
+  marking.mark(std::vector<bool>(marking.candidates().size(), true));
+}
+
+void keep_what_pays(Program& program, DType dtype, const NarrowCosts& costs) {
+  Marking marking(program, dtype);
+  const size_t n = marking.candidates().size();
+  const auto cost_of = [&](const std::vector<bool>& wanted) {
+    marking.mark(wanted);
+    return marking.cost(costs);
+  };
+  double least = std::numeric_limits<double>::infinity();
+  std::vector<bool> best(n, false);
+  for (const bool start : {false, true}) {
+    std::vector<bool> wanted(n, start);
+    double cost = cost_of(wanted);
+    for (bool changed = true; changed;) {
+      changed = false;
+      std::vector<bool> better = wanted;
+      for (size_t first = 0; first < n; ++first) {
+        for (const bool value : {false, true}) {
+          std::vector<bool> other = wanted;
+          for (size_t last = first; last < n; ++last) {
+            if (other[last] == value) continue;
+            other[last] = value;
+            if (const double now = cost_of(other); now < cost) {
+              cost = now;
+              better = other;
+              changed = true;
+            }
+          }
+        }
       }
-      step.out_layout = layout;
-      changed = true;
+      wanted = better;
+    }
+    if (cost < least) {
+      least = cost;
+      best = wanted;
     }
   }
+  marking.mark(best);
 }
 
 }  // namespace reducenet

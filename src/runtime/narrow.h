@@ -1,13 +1,25 @@
 #pragma once
 
+#include <functional>
+
 #include "reducenet/quantize.h"
 #include "runtime/lower.h"
 
 namespace reducenet {
 
-/// Decides which convolutions of a program compute in `dtype` (bf16, or i8 with these scales) and which tensors are
-/// stored so: sets Step::in_layout and out_layout, Buffer::narrow and affine. With i8 and no scales (nullptr), every
-/// tensor counts as known.
+/// Decides which layers of a program compute in `dtype` (bf16, or i8 with these scales) and which tensors are stored
+/// so: sets Step::in_layout and out_layout, Buffer::narrow and affine. With i8 and no scales (nullptr), every tensor
+/// counts as known. All layers that a kernel takes: convolutions (in bf16 not depthwise ones), and products of a matrix
+/// of weights.
 void mark_narrow(Program& program, DType dtype, const Quantization* scales);
+
+/// What a marked program costs; the unit does not matter.
+struct NarrowCosts {
+  std::function<double(const Step&)> step;  ///< by its in_layout and out_layout; float32 where it has none
+  std::function<double(const Shape&, Layout from, Layout to)> move;
+};
+/// Takes back the marks that do not pay: as long as it lowers the sum of all costs, sets all layers of a run of
+/// neighbouring ones to float32, or to `dtype`. Starts from both extremes and keeps the better end.
+void keep_what_pays(Program& program, DType dtype, const NarrowCosts& costs);
 
 }  // namespace reducenet

@@ -22,7 +22,7 @@ inline constexpr int64_t kBlock = 16;
 
 /// How a tensor lies in memory: `plain` row-major; `blocked` [N][⌈C/16⌉][H][W][16], where what stands behind the last
 /// channel is unspecified and never enters another channel; `bytes` and `halves` the same as 8-bit integers and as
-/// bfloat16, where what stands behind the last channel is finite.
+/// bfloat16, where what stands behind the last channel is finite; rows [N,K] lie there as [N,K,1,1].
 enum class Layout { plain, blocked, bytes, halves };
 
 inline int64_t ceil_div(int64_t a, int64_t b) {
@@ -34,7 +34,7 @@ inline int64_t round_up(int64_t a, int64_t b) {
 /// Floats that a tensor takes in memory.
 inline int64_t storage(const Shape& shape, Layout layout) {
   if (layout == Layout::plain) return element_count(shape);
-  const int64_t elements = shape[0] * round_up(shape[1], kBlock) * shape[2] * shape[3];
+  const int64_t elements = shape[0] * round_up(shape[1], kBlock) * (shape.size() == 4 ? shape[2] * shape[3] : 1);
   return layout == Layout::blocked ? elements : elements / (layout == Layout::bytes ? 4 : 2);
 }
 

@@ -65,7 +65,8 @@ std::string tuning_key(const Step& step, const Kernel& kernel, const std::string
   key += " w " + to_string(step.weight_shape) + " -> " + to_string(step.output.shape);
   if (step.epilogue.residual >= 0) key += " +r";
   if (step.epilogue.curve) key += " " + describe(*step.epilogue.curve);
-  return key + " | " + std::string(kernel.name);
+  const auto digit = [](Layout layout) { return std::to_string(static_cast<int>(layout)); };
+  return key + " | " + std::string(kernel.name) + " " + digit(kernel.in) + digit(kernel.out);
 }
 
 const std::string& processor_name() {

@@ -1,9 +1,12 @@
 // Writes, for each network: MODEL.onnx, MODEL.input (floats) and MODEL.logits (the oracle's, as floats), for check.py.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <optional>
 #include <random>
 
 #include "reducenet/arch.h"
@@ -12,6 +15,7 @@
 #include "reducenet/formats.h"
 #include "reducenet/quantize.h"
 #include "reducenet/runtime.h"
+#include "runtime/test_graphs.h"
 
 namespace fs = std::filesystem;
 using namespace reducenet;
@@ -63,22 +67,156 @@ void dump(const fs::path& stem, const Graph& graph) {
   write(fs::path(stem) += ".logits", logits.to_floats());
 }
 
+/// Whether the node's first input is a tensor of these, or the flattened form of one.
+std::optional<TensorScale> scale_of_input(const Graph& graph, const Node& node, const Quantization& scales) {
+  const auto known = [&](ValueId id) { return scales.find(graph[id].name); };
+  if (const auto found = known(node.inputs[0]); found != scales.end()) return found->second;
+  for (const Node& before : graph.nodes) {
+    if (!std::holds_alternative<Flatten>(before.op) || before.outputs[0] != node.inputs[0]) continue;
+    if (const auto found = known(before.inputs[0]); found != scales.end()) return found->second;
+  }
+  return std::nullopt;
+}
+
+/// Weights and biases as the integers stand for them, in double.
+Graph with_integer_weights(Graph graph, const Quantization& scales) {
+  for (const Node& node : graph.nodes) {
+    if (!std::holds_alternative<Conv2d>(node.op) && !std::holds_alternative<Gemm>(node.op)) continue;
+    const auto as = scale_of_input(graph, node, scales);
+    if (!as) throw Error(ErrorKind::check_failed, "node '" + node.name + "' does not read bytes");
+    const double x = static_cast<float>(as->scale);
+    const Tensor weight = *graph.constant(node.inputs[1]);
+    const bool has_bias = node.inputs.size() > 2 && node.inputs[2];
+    const int64_t outputs = weight.shape()[0];
+    const ByteLayer layer =
+        in_bytes(weight.to_doubles(), has_bias ? graph.constant(node.inputs[2])->to_doubles() : std::vector<double>{},
+                 outputs, x);
+    std::vector<double> w(layer.weight.begin(), layer.weight.end()), b(layer.bias.begin(), layer.bias.end());
+    for (size_t i = 0; i < w.size(); ++i) w[i] *= layer.scales[i / (w.size() / b.size())];
+    for (size_t o = 0; o < b.size(); ++o) b[o] *= x * layer.scales[o];
+    graph[node.inputs[1]].constant = Tensor::from_doubles(weight.shape(), w);
+    if (has_bias) graph[node.inputs[2]].constant = Tensor::from_doubles({outputs}, b);
+  }
+  return graph;
+}
+
+/// Every tensor with a scale becomes an input of what reads it and an output of what makes it.
+Graph cut(Graph graph, const std::vector<ValueId>& at) {
+  std::map<ValueId, ValueId> read;
+  std::vector<ValueId> inputs, outputs;
+  for (const ValueId id : at) {
+    read[id] = graph.add_value({.name = graph.unique_name(graph[id].name + ".read"), .shape = graph[id].shape});
+    inputs.push_back(read[id]);
+    if (std::ranges::find(graph.inputs, id) == graph.inputs.end()) outputs.push_back(id);
+  }
+  for (Node& node : graph.nodes) {
+    for (ValueId& id : node.inputs) {
+      if (const auto found = read.find(id); found != read.end()) id = found->second;
+    }
+  }
+  graph.inputs = inputs;
+  graph.outputs = outputs;
+  return graph;
+}
+
+/// Roundings that meet in one element of a value, back to the inputs of the graph.
+int64_t terms(const Graph& graph, ValueId value) {
+  for (const Node& node : graph.nodes) {
+    if (node.outputs[0] != value) continue;
+    const auto size = [&](ValueId id) { return element_count(*graph[id].shape); };
+    const int64_t macs = count_macs(graph, node) * (*graph[value].shape)[0];
+    int64_t sum = 2 + std::max(macs, size(node.inputs[0])) / size(value);
+    for (const ValueId id : node.inputs) {
+      if (id && !graph.constant(id)) sum += terms(graph, id);
+    }
+    return sum;
+  }
+  return 0;
+}
+
+void write_doubles(const fs::path& path, const std::vector<double>& values) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()),
+             static_cast<std::streamsize>(values.size() * sizeof(double)));
+}
+
+/// In 8 bits: MODEL.layers names every tensor with a scale (a line each: terms, name). Of the n-th, MODEL.n.bytes are
+/// the runtime's; MODEL.n.exact what they are before rounding, computed in double from the runtime's bytes before them;
+/// MODEL.n.sizes the same with every factor's magnitude. An input has only bytes.
+void dump_layers(const fs::path& stem, Graph graph, std::span<const float> image, int64_t batch) {
+  set_batch(graph, batch);
+  const Quantization scales = *quantization(graph);
+  std::vector<ValueId> at;
+  for (const auto& [name, as] : scales) at.push_back(graph.find_value(name));
+  Graph observed = graph;
+  observed.outputs = at;
+  const Plan plan(observed, {.batch = batch, .dtype = DType::i8, .narrow_everywhere = true});
+  std::vector<float> values(static_cast<size_t>(plan.output_size()));
+  plan.run(image, values);
+
+  const Graph layers = cut(with_integer_weights(graph, scales), at);
+  std::vector<Tensor> inputs;
+  std::ofstream list(fs::path(stem) += ".layers");
+  auto from = values.begin();
+  for (size_t n = 0; n < at.size(); ++n) {
+    const TensorScale& as = scales.at(graph[at[n]].name);
+    const auto scale = static_cast<float>(as.scale);
+    std::vector<char> bytes;
+    std::vector<double> real;
+    for (int64_t i = 0; i < element_count(*graph[at[n]].shape); ++i) {
+      const float q = std::clamp(std::nearbyint(*from++ / scale) + static_cast<float>(as.zero), 0.0f, 255.0f);
+      bytes.push_back(static_cast<char>(static_cast<uint8_t>(q)));
+      real.push_back(static_cast<double>(scale) * (static_cast<double>(q) - static_cast<double>(as.zero)));
+    }
+    std::ofstream(fs::path(stem) += "." + std::to_string(n) + ".bytes", std::ios::binary)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    inputs.push_back(Tensor::from_doubles(*graph[at[n]].shape, real));
+    list << terms(layers, at[n]) << ' ' << graph[at[n]].name << '\n';
+  }
+  const std::vector<Tensor> exact = evaluate(layers, inputs), sizes = testing::magnitudes(layers, inputs);
+  for (size_t k = 0; k < layers.outputs.size(); ++k) {
+    const auto n = static_cast<size_t>(std::ranges::find(at, layers.outputs[k]) - at.begin());
+    write_doubles(fs::path(stem) += "." + std::to_string(n) + ".exact", exact[k].to_doubles());
+    write_doubles(fs::path(stem) += "." + std::to_string(n) + ".sizes", sizes[k].to_doubles());
+  }
+}
+
 /// In 8 bits: what the runtime's integers compute, for ONNX Runtime's reading of the QDQ form.
 void dump_bytes(const fs::path& stem, Graph graph) {
+  Shape one = *graph[graph.inputs[0]].shape;
+  one[0] = 1;
   std::vector<std::vector<float>> batches(8);
-  const Shape one{1, 3, 32, 32};
   for (std::vector<float>& image : batches) {
     image.resize(static_cast<size_t>(element_count(one)));
     for (float& v : image) v = uniform(-2, 2);
   }
   set_quantization(graph, calibrate(graph, batches, 1));
   save(graph, fs::path(stem) += ".onnx");
-  const Plan plan(graph, {.batch = 2, .dtype = DType::i8});
+  const Plan plan(graph, {.batch = 2, .dtype = DType::i8, .narrow_everywhere = true});
   std::vector<float> image(static_cast<size_t>(plan.input_size())), logits(static_cast<size_t>(plan.output_size()));
   for (float& v : image) v = uniform(-2, 2);
   plan.run(image, logits);
   write(fs::path(stem) += ".input", image);
   write(fs::path(stem) += ".logits", logits);
+  dump_layers(stem, graph, image, 2);
+}
+
+/// Grouped and depthwise layers, 1×1, strides, a residual, two matrices.
+Graph mixed() {
+  GraphBuilder b("mixed", 17);
+  ValueId x = b.input("x", {-1, 3, 19, 17});
+  const auto conv = [&](const char* name, ValueId from, int64_t outputs, int64_t kernel, Conv2d op) {
+    op.padding = {kernel / 2, kernel / 2, kernel / 2, kernel / 2};
+    return b.activation(std::string(name) + ".relu", b.conv(name, from, outputs, {kernel, kernel}, op, true),
+                        activation_named("relu"));
+  };
+  x = conv("stem", x, 24, 3, {.stride = {2, 2}});
+  const ValueId wide = conv("depthwise", x, 24, 5, {.groups = 24});
+  x = b.add("sum", conv("product", wide, 24, 1, {}), x);
+  x = conv("grouped", x, 36, 3, {.stride = {1, 2}, .groups = 4});
+  x = b.activation("fc1.relu", b.gemm("fc1", b.node("flat", Flatten{}, {x}), 40), activation_named("relu"));
+  b.output(b.gemm("fc2", x, 10));
+  return std::move(b).finish();
 }
 
 }  // namespace
@@ -104,6 +242,7 @@ int main(int argc, char** argv) try {
     dump(folder / (std::string(name) + "-shallow"), shallow);
     dump_bytes(folder / (std::string(name) + "-int8"), shallow);
   }
+  dump_bytes(folder / "mixed-int8", mixed());
 } catch (const Error& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return static_cast<int>(error.kind());

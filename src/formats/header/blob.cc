@@ -92,15 +92,15 @@ std::string Blob::add_weights(const std::vector<float>& weights) {
   return fmt::format("h + {}", at);
 }
 
-std::string Blob::add_bytes(const std::vector<float>& weights, int64_t block, const std::vector<float>& scales) {
+std::string Blob::add_bytes(const std::vector<float>& integers, const std::vector<int64_t>& starts,
+                            const std::vector<float>& scales) {
   const std::string scale = add(scales);
   const int64_t at = align(bytes_);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const float s = scales[i / static_cast<size_t>(block) * kBlock + i % kBlock];
-    bytes_.push_back(static_cast<int8_t>(std::clamp(std::nearbyint(weights[i] / s), -127.0f, 127.0f)));
-  }
-  for (int64_t first = 0; first < static_cast<int64_t>(weights.size()); first += block) {
-    segments_.push_back({at + first, block, fmt::format("{} + {}", scale, first / block * kBlock)});
+  for (const float q : integers) bytes_.push_back(static_cast<int8_t>(q));
+  for (size_t block = 0; block < starts.size(); ++block) {
+    const int64_t end = block + 1 < starts.size() ? starts[block + 1] : static_cast<int64_t>(integers.size());
+    segments_.push_back(
+        {at + starts[block], end - starts[block], fmt::format("{} + {}", scale, static_cast<int64_t>(block) * kBlock)});
   }
   return fmt::format("q + {}", at);
 }

@@ -15,9 +15,10 @@ class Blob {
   std::string add(const std::vector<float>& floats);
   /// The same for weights [blocks][…][16]: two bytes each when every one is a bfloat16.
   std::string add_weights(const std::vector<float>& weights);
-  /// Weights [blocks][…][16] that are s[o]·q with integers q in [−127, 127], `block` floats a block of 16 channels; s
-  /// has 16 for each block.
-  std::string add_bytes(const std::vector<float>& weights, int64_t block, const std::vector<float>& scales);
+  /// Integers in [−127, 127], [blocks][…][16], blocks of 16 channels beginning at `starts`; decoded, they are times the
+  /// channel's scale, of which there are 16 for each block.
+  std::string add_bytes(const std::vector<float>& integers, const std::vector<int64_t>& starts,
+                        const std::vector<float>& scales);
 
   /// Bytes in the text, and floats once decoded.
   int64_t stored() const;
@@ -27,7 +28,7 @@ class Blob {
   std::string pointers() const;
 
  private:
-  std::vector<float> floats_, scales_;
+  std::vector<float> floats_;
   std::vector<uint16_t> halves_;
   std::vector<int8_t> bytes_;
   struct Segment {

@@ -136,4 +136,15 @@ std::string expression(const Binary& binary) {
   return "v";
 }
 
+std::string expression(const Op& curve) {
+  if (const auto* activation = std::get_if<Activation>(&curve)) return expression(*activation);
+  return expression(std::get<Fade>(curve));
+}
+
+std::string finish(const Epilogue& e, std::string v) {
+  if (e.low > -INFINITY || e.high < INFINITY) v = fmt::format("clamped({}, {}, {})", v, number(e.low), number(e.high));
+  if (!e.curve) return fmt::format("return {};", v);
+  return fmt::format("const float u = {}; return [](float v) noexcept {{ return {}; }}(u);", v, expression(*e.curve));
+}
+
 }  // namespace reducenet::header

@@ -53,14 +53,14 @@ class Translator {
   }
 
   // Memory.
-
   static int64_t row(const Slot& s) { return (s.left + s.shape[3] + s.right) * s.block; }
   static int64_t blocks(const Slot& s) { return ceil_div(s.shape[1], s.block); }
   static int64_t floats(const Slot& s) {
     return s.block == 0 ? element_count(s.shape) : s.shape[0] * blocks(s) * s.shape[2] * row(s);
   }
-  /// A Layout of the header: floats between images, planes and rows.
+  /// A Layout of the header: floats between images, planes and rows; zeros for what lies plain, and for none (−1).
   std::string layout(int slot) const {
+    if (slot < 0 || slots_[at(slot)].block == 0) return "{0, 0, 0}";
     const Slot& s = slots_[at(slot)];
     return fmt::format("{{{}, {}, {}}}", blocks(s) * s.shape[2] * row(s), s.shape[2] * row(s), row(s));
   }
@@ -158,7 +158,7 @@ class Translator {
                        number(as.scale), number(as.zero));
   }
 
-  /// The image of a buffer, rounded to bytes: itself where it was stored so, else a copy.
+  /// The image (or, plain, the rows) of a buffer, rounded to bytes: itself where it was stored so, else a copy.
   int in_bytes(int buffer, int slot) {
     if (stored_in_bytes_.contains(buffer)) return slot;
     const auto key = std::make_tuple(slot, int64_t{-1}, Shape{});
@@ -167,13 +167,29 @@ class Translator {
     add("rounded to 8 bits", {slot}, copy, [=, this] {
       const Slot& s = slots_[at(copy)];
       return fmt::format(
-          "  for_each_row({}, {}, {}, {}, {}, {}, {}, {}, {}, {},\n"
+          "  for_each_row({}, {}, {}, {}, {}, {}, {},\n"
           "               [](float* y, const float* a, const float*, Size count) noexcept {{\n"
           "                 for (Size k = 0; k < count; ++k) y[k] = {}(a[k]);\n               }});\n",
-          s.shape[0], blocks(s), s.shape[2], s.shape[3] * s.block, layout(copy), layout(slot), layout(slot),
-          pointer(copy), pointer(slot), pointer(slot), rounding(buffer));
+          s.block == 0 ? fmt::format("1, 1, 1, {}", element_count(s.shape))
+                       : fmt::format("{}, {}, {}, {}", s.shape[0], blocks(s), s.shape[2], s.shape[3] * s.block),
+          layout(copy), layout(slot), layout(slot), pointer(copy), pointer(slot), pointer(slot), rounding(buffer));
     });
     return converted_[key] = copy;
+  }
+
+  /// The layer's weights and bias as the integers that they become (quantize.h), and where the former will stand:
+  /// `pack` lays out a step's weights, whose blocks of 16 output channels begin at `starts`.
+  template <class Pack>
+  std::string whole_weights(Step& step, Pack pack, const std::vector<int64_t>& starts) {
+    const double x = static_cast<double>(program_.buffers[at(step.inputs[0].buffer)].affine.scale);
+    const ByteLayer layer = reducenet::in_bytes(step.weight, step.bias, step.weight_shape[0], x);
+    step.weight.assign(layer.weight.begin(), layer.weight.end());
+    for (size_t o = 0; o < step.bias.size(); ++o) {
+      step.bias[o] = x * static_cast<double>(layer.scales[o]) * layer.bias[o];
+    }
+    std::vector<float> scales = layer.scales;
+    scales.resize(static_cast<size_t>(round_up(step.weight_shape[0], kBlock)), 1);
+    return result_.blob.add_bytes(pack(step), starts, scales);
   }
 
   /// The step's output, as an image or plain.
@@ -205,22 +221,8 @@ class Translator {
   std::string curve(const Step& step) const {
     if (stored_in_bytes_.contains(step.output.buffer)) return rounding(step.output.buffer);
     if (!step.epilogue.curve) return kNoCurve;
-    return "[](float v) noexcept { return " + curve_expression(step) + "; }";
+    return "[](float v) noexcept { return " + expression(*step.epilogue.curve) + "; }";
   }
-  static std::string curve_expression(const Step& step) {
-    if (const auto* activation = std::get_if<Activation>(&*step.epilogue.curve)) return expression(*activation);
-    return expression(std::get<Fade>(*step.epilogue.curve));
-  }
-  /// A pointer to `v`'s final value, for element-wise calls:  curve(clamp(v)).
-  static std::string finish(const Step& step, std::string v) {
-    const Epilogue& e = step.epilogue;
-    if (e.low > -INFINITY || e.high < INFINITY)
-      v = fmt::format("clamped({}, {}, {})", v, number(e.low), number(e.high));
-    if (!step.epilogue.curve) return fmt::format("return {};", v);
-    return fmt::format("const float u = {}; return [](float v) noexcept {{ return {}; }}(u);", v,
-                       curve_expression(step));
-  }
-
   void translate(const Conv2d& op, const Step& step) {
     const Shape &x = step.inputs[0].shape, &y = step.output.shape, &w = step.weight_shape;
     const bool depthwise = op.groups > 1 && op.groups == x[1] && w[0] == x[1];
@@ -242,18 +244,15 @@ class Translator {
     slots_[at(from)].right = std::max({slots_[at(from)].right, reach, int64_t{0}});
 
     const std::vector<Range> ranges = ranges_of(op, w, block);
-    const std::vector<float> packed = depthwise ? pack_depthwise(step) : pack_conv(step, ranges, block);
-    std::string weights;
-    if (bytes) {
-      const std::vector<double> scales = weight_scales(step.weight, w[0]);
-      std::vector<float> padded(scales.begin(), scales.end());
-      padded.resize(static_cast<size_t>(round_up(w[0], kBlock)), 1);
-      weights = result_.blob.add_bytes(packed, x[1] * w[2] * w[3] * kBlock, padded);
-    } else {
-      weights = result_.blob.add_weights(packed);
+    const auto pack = [&](const Step& s) { return depthwise ? pack_depthwise(s) : pack_conv(s, ranges, block); };
+    Step rounded = step;
+    std::vector<int64_t> starts;
+    for (size_t o = 0; o < ranges.size(); ++o) {
+      starts.push_back(depthwise ? static_cast<int64_t>(o) * w[2] * w[3] * kBlock : ranges[o].weights);
     }
-    const std::string bias = result_.blob.add(pack_bias(step, round_up(w[0], kBlock)));
-    const bool rows_first = packed.size() < static_cast<size_t>(element_count(x));
+    const std::string weights = bytes ? whole_weights(rounded, pack, starts) : result_.blob.add_weights(pack(step));
+    const std::string bias = result_.blob.add(pack_bias(rounded, round_up(w[0], kBlock)));
+    const bool rows_first = element_count(w) < element_count(x);
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
@@ -267,7 +266,6 @@ class Translator {
         }
         table = "    static constexpr Range ranges[] = {" + table + "};\n";
       }
-      const std::string none = "{0, 0, 0}";
       return fmt::format(
           "  {{\n{}"
           "    constexpr Conv p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
@@ -275,9 +273,9 @@ class Translator {
           "    {}(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
           op.dilation[0], block, op.dilation[1] * block, op.stride[1] * block, layout(from), layout(to),
-          residual < 0 ? none : layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low),
-          number(s.epilogue.high), rows_first, depthwise ? "depthwise" : "conv", pointer(from, op.padding.left),
-          weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+          layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first,
+          depthwise ? "depthwise" : "conv", pointer(from, op.padding.left), weights, bias,
+          residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
     });
   }
 
@@ -304,12 +302,17 @@ class Translator {
 
   void translate(const Gemm&, const Step& step) {
     if (step.weight.empty()) throw Error(ErrorKind::unsupported, "a C++ header multiplies by constant matrices only");
-    const int from = plain(step.inputs[0].buffer);
+    int from = plain(step.inputs[0].buffer);
+    if (step.in_layout) from = in_bytes(step.inputs[0].buffer, from);
     const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
     const int to = output(step, 0);
     const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
-    const std::string weights = result_.blob.add_weights(pack_affine(step));
-    const std::string bias = result_.blob.add(pack_bias(step, round_up(outputs, kBlock)));
+    Step rounded = step;
+    std::vector<int64_t> starts;
+    for (int64_t o = 0; o < outputs; o += kBlock) starts.push_back(o * inputs);
+    const std::string weights =
+        step.in_layout ? whole_weights(rounded, pack_affine, starts) : result_.blob.add_weights(pack_affine(step));
+    const std::string bias = result_.blob.add(pack_bias(rounded, round_up(outputs, kBlock)));
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
@@ -356,19 +359,17 @@ class Translator {
     const int to = output(step, is_image ? kBlock : 0);
     add(comment(step), from, to, [=, this, this_step = &step] {
       const Step& s = *this_step;
-      const std::string none = "{0, 0, 0}";
-      const auto layout_of = [&](int slot) { return is_image ? layout(slot) : none; };
       const std::string body = fmt::format(
           "[](float* y, const float* a, const float* {}, Size count) noexcept {{\n"
           "    for (Size k = 0; k < count; ++k) {{\n"
           "      y[k] = [](float v{}) noexcept {{ {} }}(a[k]{});\n    }}\n  }}",
-          from.size() > 1 ? "b" : "", from.size() > 1 ? ", float w" : "", finish(s, f),
+          from.size() > 1 ? "b" : "", from.size() > 1 ? ", float w" : "", finish(s.epilogue, f),
           from.size() > 1 ? ", b[k]" : "");
       const std::string size =
           is_image ? fmt::format("{}, {}, {}, {}", shape[0], blocks(slots_[at(to)]), shape[2], shape[3] * kBlock)
                    : fmt::format("1, 1, 1, {}", element_count(shape));
-      return fmt::format("  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n", size, layout_of(to), layout_of(from[0]),
-                         layout_of(from.back()), pointer(to), pointer(from[0]), pointer(from.back()), body);
+      return fmt::format("  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n", size, layout(to), layout(from[0]),
+                         layout(from.back()), pointer(to), pointer(from[0]), pointer(from.back()), body);
     });
   }
   void translate(const Activation&, const Step& step) { translate_elements(step, "v"); }
@@ -402,7 +403,7 @@ class Translator {
           "  {{\n    constexpr Size shape[] = {}, sa[] = {}, sb[] = {};\n"
           "    for_each_index(shape, sa, sb, {}, {}, {}, [](float v, float{}) noexcept {{ {} }});\n  }}\n",
           list(shape), list(sa), list(sb), pointer(from[0]), pointer(from.back()), pointer(to),
-          from.size() > 1 ? " w" : "", finish(*this_step, f));
+          from.size() > 1 ? " w" : "", finish(this_step->epilogue, f));
     });
   }
 

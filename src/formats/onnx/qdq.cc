@@ -59,46 +59,72 @@ class Writer {
     return node(name + ".dq", "DequantizeLinear", {q, scale, zero}, DType::f32, shape, nodes);
   }
 
-  /// Weights w[o] = s[o]·q and bias b[o] = s·s[o]·q of a convolution that reads bytes of scale s.
-  void quantise_weights(Node& conv, double s, std::vector<Node>& nodes) {
+  /// Weights w[o] = s[o]·q and bias b[o] = x·s[o]·k of a layer that reads bytes of scale x.
+  void quantise_weights(Node& conv, double x, std::vector<Node>& nodes) {
+    normalise(conv);
     const Tensor weight = *graph_.constant(conv.inputs[1]);
     const int64_t outputs = weight.shape()[0];
-    const std::vector<double> w = weight.to_doubles(), scales = weight_scales(w, outputs);
-    const size_t row = w.size() / scales.size();
-    std::vector<int8_t> q;
-    for (size_t i = 0; i < w.size(); ++i) {
-      q.push_back(static_cast<int8_t>(std::clamp(std::nearbyint(w[i] / scales[i / row]), -127.0, 127.0)));
-    }
+    const ByteLayer layer =
+        in_bytes(weight.to_doubles(),
+                 has_bias(conv) ? graph_.constant(conv.inputs[2])->to_doubles() : std::vector<double>{}, outputs, x);
     const std::string name = graph_[conv.inputs[1]].name;
-    const ValueId scale = constant(name + ".scale", Tensor::from_doubles({outputs}, scales, DType::f32));
-    const ValueId zero =
-        constant(name + ".zero", tensor_of(DType::i8, {outputs}, std::vector<int8_t>(scales.size(), 0)));
-    const ValueId bytes = constant(name + ".q", tensor_of(DType::i8, weight.shape(), q));
-    conv.inputs[1] = node(name + ".dq", "DequantizeLinear", {bytes, scale, zero}, DType::f32, weight.shape(), nodes);
-    if (conv.inputs.size() < 3 || !conv.inputs[2]) return;
-
-    const std::vector<double> b = graph_.constant(conv.inputs[2])->to_doubles();
-    std::vector<double> steps;
-    std::vector<int32_t> whole;
-    for (size_t o = 0; o < b.size(); ++o) {
-      steps.push_back(static_cast<float>(s * scales[o]));
-      constexpr double most = 2147483520;  // the last float below 2³¹
-      whole.push_back(static_cast<int32_t>(std::clamp(std::nearbyint(b[o] / steps[o]), -most, most)));
-    }
+    conv.inputs[1] = integers(name, tensor_of(DType::i8, weight.shape(), layer.weight),
+                              tensor_of(DType::f32, {outputs}, layer.scales), nodes);
+    if (!has_bias(conv)) return;
+    std::vector<float> steps;
+    for (const float s : layer.scales) steps.push_back(static_cast<float>(x) * s);
     const std::string bias = graph_[conv.inputs[2]].name;
-    const ValueId bias_scale = constant(bias + ".scale", Tensor::from_doubles({outputs}, steps, DType::f32));
-    const ValueId bias_zero =
-        constant(bias + ".zero", tensor_of(DType::i32, {outputs}, std::vector<int32_t>(whole.size(), 0)));
-    const ValueId words = constant(bias + ".q", tensor_of(DType::i32, {outputs}, whole));
     conv.inputs[2] =
-        node(bias + ".dq", "DequantizeLinear", {words, bias_scale, bias_zero}, DType::f32, Shape{outputs}, nodes);
+        integers(bias, tensor_of(DType::i32, {outputs}, layer.bias), tensor_of(DType::f32, {outputs}, steps), nodes);
   }
 
-  bool takes_bytes(const Node& node) const {
-    const auto* op = std::get_if<Conv2d>(&node.op);
-    if (!op || op->groups != 1 || !graph_.constant(node.inputs[1])) return false;
-    return node.inputs.size() < 3 || !node.inputs[2] || graph_.constant(node.inputs[2]);
+  /// scale·q through DequantizeLinear, one scale for each index of the first dimension.
+  ValueId integers(const std::string& name, const Tensor& q, const Tensor& scale, std::vector<Node>& nodes) {
+    const std::vector<std::byte> zeros(static_cast<size_t>(scale.size()) * (q.dtype() == DType::i8 ? 1 : 4));
+    const ValueId whole = constant(name + ".q", q), step = constant(name + ".scale", scale);
+    const ValueId zero = constant(name + ".zero", Tensor(q.dtype(), scale.shape(), zeros));
+    return node(name + ".dq", "DequantizeLinear", {whole, step, zero}, DType::f32, q.shape(), nodes);
   }
+
+  /// Whether the node is a layer with constant weights (and bias) that can read bytes.
+  bool takes_bytes(const Node& node) const {
+    if (const auto* op = std::get_if<Conv2d>(&node.op); op) {
+      return graph_.constant(node.inputs[1]) && (!has_bias(node) || graph_.constant(node.inputs[2]));
+    }
+    const auto* gemm = std::get_if<Gemm>(&node.op);
+    if ((!gemm && !std::holds_alternative<MatMul>(node.op)) || (gemm && gemm->trans_a)) return false;
+    const Tensor* weight = graph_.constant(node.inputs[1]);
+    if (!weight || weight->shape().size() != 2 || !graph_[node.outputs[0]].shape) return false;
+    const Tensor* bias = has_bias(node) ? graph_.constant(node.inputs[2]) : nullptr;
+    const int64_t outputs = graph_[node.outputs[0]].shape->back();
+    return graph_[node.outputs[0]].shape->size() == 2 &&
+           (!has_bias(node) || (bias && (bias->size() == 1 || bias->size() == outputs)));
+  }
+
+  /// y = α·x·B + β·c as the same with α = β = 1, weights [outputs][inputs] and one bias an output.
+  void normalise(Node& node) {
+    if (std::holds_alternative<Conv2d>(node.op)) return;
+    const Gemm op = std::holds_alternative<Gemm>(node.op) ? std::get<Gemm>(node.op) : Gemm{};
+    const Tensor& stored = *graph_.constant(node.inputs[1]);
+    const std::vector<double> b = stored.to_doubles();
+    const int64_t in = stored.shape()[op.trans_b ? 1 : 0], out = stored.shape()[op.trans_b ? 0 : 1];
+    std::vector<double> weight(b.size());
+    for (int64_t o = 0; o < out; ++o) {
+      for (int64_t i = 0; i < in; ++i) {
+        weight[static_cast<size_t>(o * in + i)] =
+            op.alpha * b[static_cast<size_t>(op.trans_b ? o * in + i : i * out + o)];
+      }
+    }
+    node.op = Gemm{.trans_b = true};
+    node.inputs[1] = constant(graph_[node.inputs[1]].name, Tensor::from_doubles({out, in}, weight, DType::f64));
+    if (!has_bias(node)) return;
+    const std::vector<double> c = graph_.constant(node.inputs[2])->to_doubles();
+    std::vector<double> bias(static_cast<size_t>(out));
+    for (size_t o = 0; o < bias.size(); ++o) bias[o] = op.beta * c[c.size() == 1 ? 0 : o];
+    node.inputs[2] = constant(graph_[node.inputs[2]].name, Tensor::from_doubles({out}, bias, DType::f64));
+  }
+
+  static bool has_bias(const Node& node) { return node.inputs.size() > 2 && node.inputs[2]; }
 
   Graph& graph() { return graph_; }
 
@@ -117,10 +143,19 @@ Graph to_qdq(const Graph& graph, const Quantization& scales) {
     const auto found = id ? scales.find(made[id].name) : scales.end();
     if (found != scales.end()) rounded[id] = writer.through_bytes(id, found->second, nodes);
   };
+  // A product reads the image that is flattened for it alone.
+  const Uses uses(graph);
+  std::map<ValueId, ValueId> flattened;
+  for (const Node& node : old) {
+    const bool view = std::holds_alternative<Flatten>(node.op) || std::holds_alternative<Reshape>(node.op);
+    if (view && uses.has_single_use(node.outputs[0])) flattened[node.outputs[0]] = node.inputs[0];
+  }
   for (const ValueId input : graph.inputs) round_if_known(input);
   for (Node& node : old) {
-    if (!node.inputs.empty() && rounded.contains(node.inputs[0]) && writer.takes_bytes(node)) {
-      writer.quantise_weights(node, scales.at(made[node.inputs[0]].name).scale, nodes);
+    if (!node.inputs.empty() && writer.takes_bytes(node)) {
+      const auto view = std::holds_alternative<Conv2d>(node.op) ? flattened.end() : flattened.find(node.inputs[0]);
+      const ValueId source = view == flattened.end() ? node.inputs[0] : view->second;
+      if (rounded.contains(source)) writer.quantise_weights(node, scales.at(made[source].name).scale, nodes);
     }
     for (ValueId& input : node.inputs) {
       if (const auto found = rounded.find(input); found != rounded.end()) input = found->second;

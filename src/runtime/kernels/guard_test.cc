@@ -97,6 +97,28 @@ TEST_P(GuardTest, TouchesNothingOutside) {
   }
 }
 
+class NarrowGuardTest : public GuardTest {};
+
+TEST_P(NarrowGuardTest, TouchesNothingOutside) {
+  for (uint64_t seed = 200; seed < 210; ++seed) {
+    testing::Dice dice(seed);
+    const Graph graph = testing::in_narrow(GetParam().graph(dice), dice);
+    for (const DType dtype : {DType::i8, DType::bf16}) {
+      const Executable plan(graph, {.threads = 2, .dtype = dtype, .narrow_everywhere = true});
+      for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+        use(target);
+        for (const Step& step : plan.steps()) {
+          for (const bool at_end : {true, false}) {
+            run_guarded(step, at_end, 1, dice.random);
+            run_guarded(step, at_end, 2, dice.random);
+          }
+        }
+      }
+      use(0);
+    }
+  }
+}
+
 TEST(GuardedDeathTest, CatchesAStrayByte) {
   const Guarded end(17, true), start(17, false);
   EXPECT_DEATH(static_cast<volatile float*>(end.data())[17] = 1, "");
@@ -107,6 +129,10 @@ INSTANTIATE_TEST_SUITE_P(Kernels, GuardTest, ::testing::ValuesIn(testing::kTrial
   std::string name(info.param.kernel);
   std::replace(name.begin(), name.end(), '-', '_');
   return name + "_" + std::to_string(info.index);
+});
+
+INSTANTIATE_TEST_SUITE_P(Kernels, NarrowGuardTest, ::testing::ValuesIn(testing::kNarrowTrials), [](const auto& info) {
+  return std::string(info.param.kernel) + "_" + std::to_string(info.index);
 });
 
 }  // namespace

@@ -101,8 +101,9 @@ INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest, ::testing::ValuesIn(kTrials), [](c
 TEST(KernelTable, EveryKernelIsTried) {
   std::set<std::string_view> tried{"view", "copy", "to-blocked", "to-plain"};  // by plan_test, and beside all others
   for (const char* narrow :
-       {"to-int8", "from-int8", "conv-int8", "conv-int8-out", "to-bf16", "from-bf16", "conv-bf16", "conv-bf16-out"}) {
-    tried.insert(narrow);  // by narrow_test
+       {"to-int8", "from-int8", "conv-int8", "conv-int8-out", "depthwise-int8", "depthwise-int8-out", "affine-int8",
+        "to-bf16", "from-bf16", "conv-bf16", "conv-bf16-out", "affine-bf16"}) {
+    tried.insert(narrow);  // by narrow_kernels_test
   }
   for (const Trial& trial : kTrials) tried.insert(trial.kernel);
   for (const Kernel* kernel : kernels()) EXPECT_TRUE(tried.count(kernel->name)) << kernel->name;

@@ -1,9 +1,9 @@
-// The few instructions that Debian's Highway does not know: vpdpbusd (VNNI) and vdpbf16ps. Only what the CPU is asked
-// for at run time leads here. Compiled with their flags, so nothing here may be an inline function that others use as
-// well.
+// The few instructions that Debian's Highway does not know: vpdpbusd (VNNI), vdpbf16ps and vpermb (VBMI). Only what the
+// CPU is asked for at run time leads here. Compiled with their flags, so nothing here may be an inline function that
+// others use as well.
 #include "runtime/kernels/narrow.h"
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(__AVX512BW__)
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(__AVX512VBMI__)
 
 #include <immintrin.h>
 
@@ -13,21 +13,23 @@ namespace {
 /// Σ of 4 products u8·s8 in every lane.
 struct Bytes {
   using Sum = __m512i;
-  static Sum zero() { return _mm512_setzero_si512(); }
+  static constexpr int64_t kPixel = 16;
+  static Sum first(const void* bias) { return _mm512_loadu_si512(bias); }
   static Sum dot(Sum sum, __m512i x, __m512i w) { return _mm512_dpbusd_epi32(sum, x, w); }
-  static __m512 finish(Sum sum, __m512 scale, __m512 bias) {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, bias);
+  static __m512 finish(Sum sum, const float* scale) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(scale));
   }
 };
 
 /// Σ of 2 products bf16·bf16 in every lane.
 struct Halves {
   using Sum = __m512;
-  static Sum zero() { return _mm512_setzero_ps(); }
+  static constexpr int64_t kPixel = 32;
+  static Sum first(const void* bias) { return _mm512_loadu_ps(bias); }
   static Sum dot(Sum sum, __m512i x, __m512i w) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
   }
-  static __m512 finish(Sum sum, __m512, __m512 bias) { return _mm512_add_ps(sum, bias); }
+  static __m512 finish(Sum sum, const float*) { return sum; }
 };
 
 inline int load_word(const uint8_t* from) {
@@ -42,8 +44,8 @@ inline __m512 load_residual(const Tile& t, int64_t element) {
       return _mm512_loadu_ps(t.residual + element * 4);
     case Store::bytes: {
       const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t.residual + element)));
-      const __m512i centred = _mm512_sub_epi32(q, _mm512_set1_epi32(t.residual_as.zero));
-      return _mm512_mul_ps(_mm512_cvtepi32_ps(centred), _mm512_set1_ps(t.residual_as.scale));
+      const __m512i centred = _mm512_sub_epi32(q, _mm512_set1_epi32(t.residual_zero));
+      return _mm512_mul_ps(_mm512_cvtepi32_ps(centred), _mm512_set1_ps(t.residual_scale));
     }
     case Store::halves: {
       const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.residual + element * 2));
@@ -53,16 +55,13 @@ inline __m512 load_residual(const Tile& t, int64_t element) {
   return _mm512_setzero_ps();
 }
 
-inline void store(const Tile& t, int64_t element, __m512 v, __m512 inverse) {
+inline void store(const Tile& t, int64_t element, __m512 v) {
   switch (t.store) {
     case Store::floats:
       return _mm512_storeu_ps(t.y + element * 4, v);
-    case Store::bytes: {
-      const __m512 steps = _mm512_min_ps(_mm512_mul_ps(v, inverse), _mm512_set1_ps(1 << 20));  // an int holds it
-      const __m512i q = _mm512_cvtps_epi32(steps);                                             // ties to even
-      const __m512i shifted =
-          _mm512_max_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(t.out.zero)), _mm512_setzero_si512());
-      return _mm_storeu_si128(reinterpret_cast<__m128i*>(t.y + element), _mm512_cvtusepi32_epi8(shifted));
+    case Store::bytes: {  // low and high are such that round(v) + zero lies in [0, 255]; ties to even
+      const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(t.zero));
+      return _mm_storeu_si128(reinterpret_cast<__m128i*>(t.y + element), _mm512_cvtepi32_epi8(q));
     }
     case Store::halves:
       return _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y + element * 2),
@@ -71,10 +70,26 @@ inline void store(const Tile& t, int64_t element, __m512 v, __m512 inverse) {
 }
 
 template <class Dot, int kBlocks, int kPixels>
+inline void finish(const Tile& t, const typename Dot::Sum (&sum)[kBlocks][kPixels]) {
+  const __m512 low = _mm512_set1_ps(t.low), high = _mm512_set1_ps(t.high);
+  const int64_t size = t.store == Store::floats ? 4 : t.store == Store::bytes ? 1 : 2;
+  for (int b = 0; b < kBlocks; ++b) {
+    for (int p = 0; p < kPixels; ++p) {
+      const int64_t element = b * (t.y_block / size) + p * 16;
+      __m512 value = Dot::finish(sum[b][p], t.scale + b * 16);
+      if (t.residual) value = _mm512_add_ps(value, load_residual(t, element));
+      store(t, element, _mm512_min_ps(_mm512_max_ps(value, low), high));
+    }
+  }
+}
+
+/// kStep: bytes between pixels when known here, 0 otherwise.
+template <class Dot, int kBlocks, int kPixels, int64_t kStep>
 void run_tile(const Tile& t) {
+  const int64_t step = kStep ? kStep : t.x_pixel;
   typename Dot::Sum sum[kBlocks][kPixels];
-  for (auto& block : sum) {
-    for (auto& s : block) s = Dot::zero();
+  for (int b = 0; b < kBlocks; ++b) {
+    for (int p = 0; p < kPixels; ++p) sum[b][p] = Dot::first(static_cast<const uint8_t*>(t.bias) + b * 64);
   }
   const uint8_t* w = t.w;
   for (int64_t row = 0; row < t.rows; ++row) {
@@ -86,52 +101,97 @@ void run_tile(const Tile& t) {
           __m512i weight[kBlocks];
           for (int b = 0; b < kBlocks; ++b) weight[b] = _mm512_loadu_si512(w + b * t.w_block);
           for (int p = 0; p < kPixels; ++p) {
-            const __m512i value = _mm512_set1_epi32(load_word(at + p * t.x_pixel + k * 4));
+            const __m512i value = _mm512_set1_epi32(load_word(at + p * step + k * 4));
             for (int b = 0; b < kBlocks; ++b) sum[b][p] = Dot::dot(sum[b][p], value, weight[b]);
           }
         }
       }
     }
   }
-  const __m512 low = _mm512_set1_ps(t.low), high = _mm512_set1_ps(t.high), inverse = _mm512_set1_ps(1 / t.out.scale);
-  const int64_t size = t.store == Store::floats ? 4 : t.store == Store::bytes ? 1 : 2;
-  for (int b = 0; b < kBlocks; ++b) {
-    const __m512 scale = _mm512_loadu_ps(t.scale + b * 16), bias = _mm512_loadu_ps(t.bias + b * 16);
-    for (int p = 0; p < kPixels; ++p) {
-      const int64_t element = b * (t.y_block / size) + p * 16;
-      __m512 value = Dot::finish(sum[b][p], scale, bias);
-      if (t.residual) value = _mm512_add_ps(value, load_residual(t, element));
-      store(t, element, _mm512_min_ps(_mm512_max_ps(value, low), high), inverse);
+  finish<Dot, kBlocks, kPixels>(t, sum);
+}
+
+/// `many` ≤ 4 taps of 16 channels, as words of 4 taps.
+inline __m512i load_taps(const uint8_t* at, int64_t tap, int64_t many, __m512i turn) {
+  __m512i taps;
+  if (tap == 16) {
+    taps = _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1 << 4 * many) - 1), at);
+  } else {
+    alignas(64) __m128i four[4] = {};
+    for (int64_t i = 0; i < many; ++i) four[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i * tap));
+    taps = _mm512_load_si512(four);
+  }
+  return _mm512_permutexvar_epi8(turn, taps);
+}
+
+template <int kPixels, int64_t kStep>
+void run_depthwise(const Tile& t) {
+  const int64_t step = kStep ? kStep : t.x_pixel;
+  alignas(64) uint8_t order[64];
+  for (int c = 0; c < 16; ++c) {
+    for (int tap = 0; tap < 4; ++tap) order[c * 4 + tap] = static_cast<uint8_t>(tap * 16 + c);
+  }
+  const __m512i turn = _mm512_load_si512(order);
+  __m512i sum[1][kPixels];
+  for (int p = 0; p < kPixels; ++p) sum[0][p] = Bytes::first(t.bias);
+  const uint8_t* w = t.w;
+  for (int64_t u = 0; u < t.kernel_h; ++u) {
+    const uint8_t* at = t.x + u * t.x_row;
+    for (int64_t v = 0; v < t.kernel_w; v += 4, w += 64, at += 4 * t.x_tap) {
+      const int64_t many = t.kernel_w - v < 4 ? t.kernel_w - v : 4;
+      const __m512i weight = _mm512_loadu_si512(w);
+      for (int p = 0; p < kPixels; ++p) {
+        sum[0][p] = Bytes::dot(sum[0][p], load_taps(at + p * step, t.x_tap, many, turn), weight);
+      }
     }
   }
+  finish<Bytes, 1, kPixels>(t, sum);
 }
 
-template <class Dot, int kBlocks, int kPixels = static_cast<int>(kMostPixels)>
+template <class Dot, int kBlocks, int64_t kStep, int kPixels = static_cast<int>(kMostPixels)>
 void run_pixels(const Tile& t, int64_t pixels) {
   if constexpr (kPixels > 0) {
-    if (pixels == kPixels) return run_tile<Dot, kBlocks, kPixels>(t);
-    run_pixels<Dot, kBlocks, kPixels - 1>(t, pixels);
+    if (pixels == kPixels) return run_tile<Dot, kBlocks, kPixels, kStep>(t);
+    run_pixels<Dot, kBlocks, kStep, kPixels - 1>(t, pixels);
   }
 }
-
+template <class Dot, int64_t kStep>
+void run_blocks(const Tile& t, int64_t pixels, int64_t blocks) {
+  blocks == 2 ? run_pixels<Dot, 2, kStep>(t, pixels) : run_pixels<Dot, 1, kStep>(t, pixels);
+}
 template <class Dot>
 void run(const Tile& t, int64_t pixels, int64_t blocks) {
-  blocks == 2 ? run_pixels<Dot, 2>(t, pixels) : run_pixels<Dot, 1>(t, pixels);
+  t.x_pixel == Dot::kPixel ? run_blocks<Dot, Dot::kPixel>(t, pixels, blocks) : run_blocks<Dot, 0>(t, pixels, blocks);
 }
 
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+template <int64_t kStep, int kPixels = static_cast<int>(kMostPixels)>
+void depthwise_pixels(const Tile& t, int64_t pixels) {
+  if constexpr (kPixels > 0) {
+    if (pixels == kPixels) return run_depthwise<kPixels, kStep>(t);
+    depthwise_pixels<kStep, kPixels - 1>(t, pixels);
+  }
+}
+void depthwise(const Tile& t, int64_t pixels, int64_t) {
+  t.x_pixel == 16 ? depthwise_pixels<16>(t, pixels) : depthwise_pixels<0>(t, pixels);
+}
+
+Runs find_runs() {
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl")) {
+    return {};
+  }
+  Runs runs{};
+  if (__builtin_cpu_supports("avx512vnni")) runs.bytes = run<Bytes>;
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) runs.depthwise = depthwise;
+  if (__builtin_cpu_supports("avx512bf16")) runs.halves = run<Halves>;
+  return runs;
 }
 
 }  // namespace
 
-Run bytes_avx512() {
-  static const bool has = has_avx512() && __builtin_cpu_supports("avx512vnni");
-  return has ? run<Bytes> : nullptr;
-}
-Run halves_avx512() {
-  static const bool has = has_avx512() && __builtin_cpu_supports("avx512bf16");
-  return has ? run<Halves> : nullptr;
+const Runs& fast_runs() {
+  static const Runs runs = find_runs();
+  return runs;
 }
 
 }  // namespace reducenet::narrow
@@ -140,11 +200,9 @@ Run halves_avx512() {
 
 namespace reducenet::narrow {
 
-Run bytes_avx512() {
-  return nullptr;
-}
-Run halves_avx512() {
-  return nullptr;
+const Runs& fast_runs() {
+  static const Runs none{};
+  return none;
 }
 
 }  // namespace reducenet::narrow

@@ -22,7 +22,7 @@ struct Bytes {
   static int32_t product(const uint8_t* x, const uint8_t* w, int64_t i) {
     return static_cast<int32_t>(x[i]) * static_cast<int8_t>(w[i]);
   }
-  static float finish(Sum sum, float scale, float bias) { return static_cast<float>(sum) * scale + bias; }
+  static float finish(Sum sum, float scale) { return static_cast<float>(sum) * scale; }
 };
 
 struct Halves {
@@ -31,7 +31,7 @@ struct Halves {
   static float product(const uint8_t* x, const uint8_t* w, int64_t i) {
     return bfloat16_to_float(element_of<uint16_t>(x, i)) * bfloat16_to_float(element_of<uint16_t>(w, i));
   }
-  static float finish(Sum sum, float, float bias) { return sum + bias; }
+  static float finish(Sum sum, float) { return sum; }
 };
 
 float residual_of(const Tile& t, int64_t element) {
@@ -39,7 +39,7 @@ float residual_of(const Tile& t, int64_t element) {
     case Store::floats:
       return element_of<float>(t.residual, element);
     case Store::bytes:
-      return t.residual_as.scale * static_cast<float>(t.residual[element] - t.residual_as.zero);
+      return t.residual_scale * static_cast<float>(t.residual[element] - t.residual_zero);
     case Store::halves:
       return bfloat16_to_float(element_of<uint16_t>(t.residual, element));
   }
@@ -52,8 +52,7 @@ void store(const Tile& t, int64_t element, float v) {
       std::memcpy(t.y + element * 4, &v, sizeof v);
       return;
     case Store::bytes:
-      t.y[element] = static_cast<uint8_t>(
-          std::clamp(std::nearbyint(v * (1 / t.out.scale)) + static_cast<float>(t.out.zero), 0.0f, 255.0f));
+      t.y[element] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(v)) + t.zero);
       return;
     case Store::halves: {
       const uint16_t bits = float_to_bfloat16(v);
@@ -63,12 +62,24 @@ void store(const Tile& t, int64_t element, float v) {
   }
 }
 
+/// Sums of 16 channels → pixel p of block b.
+template <class Dot>
+void finish(const Tile& t, int64_t b, int64_t p, const typename Dot::Sum (&sum)[16]) {
+  const int64_t size = t.store == Store::floats ? 4 : t.store == Store::bytes ? 1 : 2;
+  for (int64_t o = 0; o < 16; ++o) {
+    const int64_t element = b * (t.y_block / size) + p * 16 + o;
+    float value = Dot::finish(sum[o], t.scale[b * 16 + o]);
+    if (t.residual) value += residual_of(t, element);
+    store(t, element, std::min(std::max(value, t.low), t.high));
+  }
+}
+
 template <class Dot>
 void run(const Tile& t, int64_t pixels, int64_t blocks) {
-  const int64_t size = t.store == Store::floats ? 4 : t.store == Store::bytes ? 1 : 2;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t p = 0; p < pixels; ++p) {
-      typename Dot::Sum sum[16] = {};
+      typename Dot::Sum sum[16];
+      std::memcpy(sum, static_cast<const uint8_t*>(t.bias) + b * 64, sizeof sum);
       const uint8_t* w = t.w + b * t.w_block;
       for (int64_t row = 0; row < t.rows; ++row) {
         const int64_t words = row + 1 == t.rows ? t.last_words : t.words;
@@ -82,23 +93,33 @@ void run(const Tile& t, int64_t pixels, int64_t blocks) {
           }
         }
       }
-      for (int64_t o = 0; o < 16; ++o) {
-        const int64_t element = b * (t.y_block / size) + p * 16 + o;
-        float value = Dot::finish(sum[o], t.scale[b * 16 + o], t.bias[b * 16 + o]);
-        if (t.residual) value += residual_of(t, element);
-        store(t, element, std::min(std::max(value, t.low), t.high));
+      finish<Dot>(t, b, p, sum);
+    }
+  }
+}
+
+void depthwise(const Tile& t, int64_t pixels, int64_t) {
+  for (int64_t p = 0; p < pixels; ++p) {
+    int32_t sum[16];
+    std::memcpy(sum, t.bias, sizeof sum);
+    const uint8_t* w = t.w;
+    for (int64_t u = 0; u < t.kernel_h; ++u) {
+      for (int64_t v = 0; v < t.kernel_w; v += 4, w += 64) {
+        for (int64_t i = 0; i < std::min<int64_t>(4, t.kernel_w - v); ++i) {
+          const uint8_t* at = t.x + u * t.x_row + (v + i) * t.x_tap + p * t.x_pixel;
+          for (int64_t c = 0; c < 16; ++c) sum[c] += at[c] * static_cast<int8_t>(w[c * 4 + i]);
+        }
       }
     }
+    finish<Bytes>(t, 0, p, sum);
   }
 }
 
 }  // namespace
 
-void bytes_plain(const Tile& tile, int64_t pixels, int64_t blocks) {
-  run<Bytes>(tile, pixels, blocks);
-}
-void halves_plain(const Tile& tile, int64_t pixels, int64_t blocks) {
-  run<Halves>(tile, pixels, blocks);
+const Runs& plain_runs() {
+  static constexpr Runs runs{run<Bytes>, run<Halves>, depthwise};
+  return runs;
 }
 
 }  // namespace reducenet::narrow

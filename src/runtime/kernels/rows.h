@@ -9,7 +9,8 @@ namespace reducenet {
 // One row a kernel, at the end of its file; the table is in table.cc.
 extern const Kernel kPlainToBytes, kBlockedToBytes, kBytesToPlain, kBytesToBlocked;
 extern const Kernel kPlainToHalves, kBlockedToHalves, kHalvesToPlain, kHalvesToBlocked;
-extern const Kernel kConvBytes, kConvBytesOut, kConvHalves, kConvHalvesOut;
+extern const Kernel kConvBytes, kConvBytesOut, kDepthwiseBytes, kDepthwiseBytesOut, kConvHalves, kConvHalvesOut;
+extern const Kernel kAffineBytes, kAffineHalves;
 extern const Kernel kView, kPlainToBlocked, kBlockedToPlain, kCopy;
 extern const Kernel kConvDirect, kConvFirst, kConvPlain, kDepthwise, kConvTranspose;
 extern const Kernel kWinograd2, kWinograd4, kWinograd6, kPointwise;

@@ -4,16 +4,48 @@ namespace reducenet {
 namespace {
 
 constexpr const Kernel* kTable[] = {
-    &kView,          &kPlainToBlocked,  &kBlockedToPlain, &kCopy,       // the same elements elsewhere
-    &kConvFirst,     &kConvDirect,      &kDepthwise,      &kConvPlain,  // convolutions
-    &kWinograd2,     &kWinograd4,       &kWinograd6,      &kPointwise,
-    &kAffine,        &kAffineBlocked,   &kMatMul,         &kConvTranspose,  // matrix products and the rest with weights
-    &kMap,           &kMapBlocked,      &kBinaryBlocked,  &kBroadcast,      // element by element
-    &kPool,          &kPoolBlocked,     &kSoftmax,                          // over windows and axes
-    &kConcat,        &kConcatBlocked,   &kGather,                           // moving elements
-    &kConvBytes,     &kConvBytesOut,    &kConvHalves,     &kConvHalvesOut,  // in 8 and 16 bits
-    &kPlainToBytes,  &kBlockedToBytes,  &kBytesToPlain,   &kBytesToBlocked,
-    &kPlainToHalves, &kBlockedToHalves, &kHalvesToPlain,  &kHalvesToBlocked,
+    &kView,
+    &kPlainToBlocked,
+    &kBlockedToPlain,
+    &kCopy,  // the same elements elsewhere
+    &kConvFirst,
+    &kConvDirect,
+    &kDepthwise,
+    &kConvPlain,  // convolutions
+    &kWinograd2,
+    &kWinograd4,
+    &kWinograd6,
+    &kPointwise,
+    &kAffine,
+    &kAffineBlocked,
+    &kMatMul,
+    &kConvTranspose,  // matrix products and the rest with weights
+    &kMap,
+    &kMapBlocked,
+    &kBinaryBlocked,
+    &kBroadcast,  // element by element
+    &kPool,
+    &kPoolBlocked,
+    &kSoftmax,  // over windows and axes
+    &kConcat,
+    &kConcatBlocked,
+    &kGather,  // moving elements
+    &kConvBytes,
+    &kConvBytesOut,
+    &kConvHalves,
+    &kConvHalvesOut,  // in 8 and 16 bits
+    &kDepthwiseBytes,
+    &kDepthwiseBytesOut,
+    &kAffineBytes,
+    &kAffineHalves,
+    &kPlainToBytes,
+    &kBlockedToBytes,
+    &kBytesToPlain,
+    &kBytesToBlocked,
+    &kPlainToHalves,
+    &kBlockedToHalves,
+    &kHalvesToPlain,
+    &kHalvesToBlocked,
 };
 
 }  // namespace

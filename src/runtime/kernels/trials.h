@@ -5,6 +5,7 @@
 #include <ostream>
 #include <string_view>
 
+#include "reducenet/quantize.h"
 #include "runtime/test_graphs.h"
 
 // Random graphs, by the kernel that they try: dimensions 1 to 67, images of one pixel, odd sizes, every fused store.
@@ -331,6 +332,35 @@ constexpr Trial kTrials[] = {
     {"concat", concat, true},
     {"concat-blocked", concat_of_blocks, true},
     {"gather", moved, true},
+};
+
+/// The same in 8 bits, every tensor with a scale; what an image-like output holds is read again (by a depthwise 1×1
+/// layer of ones), so that it may be stored in bytes, and is an output too.
+inline Graph in_narrow(Graph graph, Dice& dice) {
+  const ValueId y = graph.outputs[0];
+  if (graph[y].shape->size() == 4) {
+    const int64_t channels = (*graph[y].shape)[1];
+    Value ones{.name = "ones", .shape = Shape{channels, 1, 1, 1}};
+    ones.constant = Tensor::filled(*ones.shape, 1, DType::f32);
+    const ValueId weight = graph.add_value(std::move(ones));
+    const ValueId read = graph.add_value({.name = "read", .shape = graph[y].shape});
+    graph.nodes.push_back({"reader", Conv2d{.groups = channels}, {y, weight}, {read}, ""});
+    graph.outputs.push_back(read);
+  }
+  Quantization scales;
+  for (const Value& value : graph.values) {
+    if (!value.constant) scales[value.name] = {0.01 * static_cast<double>(dice.pick(1, 9)), dice.pick(0, 255)};
+  }
+  set_quantization(graph, scales);
+  return graph;
+}
+
+/// Which graphs try the kernels in 8 and 16 bits.
+constexpr Trial kNarrowTrials[] = {
+    {"conv", dense_conv},         {"conv", first_conv},           {"conv", heavy_conv},
+    {"conv", grouped_conv},       {"conv", odd_groups},           {"conv", conv1x1},
+    {"depthwise", depthwise},     {"depthwise", small_depthwise}, {"affine", affine},
+    {"affine", affine_of_images},
 };
 
 }  // namespace reducenet::testing
