@@ -237,6 +237,11 @@ SYSTEMS = {
         ("systems/detachnet-attached", "the side network attached to the end"),
         ("systems/plain8", "control: `plain8`, the deployed network trained directly"),
     ],
+    "skipnet": [
+        ("systems/skipnet", "SkipNet: half of the gates open, by image (blocks computed, then multiplied by their gate)"),
+        ("systems/skipnet-settled", "settled: the two most used of four gated blocks stay"),
+        ("systems/resnet14", "control: `resnet14`, every block for every image"),
+    ],
     "designs": [
         ("systems/resnet14-faded", "`resnet14`, inner activations faded"),
         ("systems/resnet14-never", "control: λ = 0 from step 0"),

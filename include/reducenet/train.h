@@ -93,8 +93,8 @@ struct Recipe {
     double ema = 0.999;      ///< decay of the teacher "ema"
   } distill;
 
-  enum class SelectBy : uint8_t { none, uniform, sensitivity, learned, dp };
-  /// Which of the network's own activations survive; the others fade like its fades.
+  enum class SelectBy : uint8_t { none, uniform, sensitivity, learned, dp, usage };
+  /// Which of the network's own activations survive (usage: of its gated blocks); the others fade like its fades.
   struct Select {
     SelectBy by = SelectBy::none;
     int64_t count = -1;       ///< survivors; −1: as the milliseconds allow
@@ -104,6 +104,12 @@ struct Recipe {
     double lr = 0.01;         ///< learned: of the weights beside the masks, in a copy of the network
     int64_t span = 6;         ///< dp: longest run of neighbouring activations that may vanish together; 0: any
   } select;
+
+  /// Gates that decide for each image whether a block runs: weight·(mean gate − budget)² joins the loss.
+  struct Gate {
+    double weight = 0;    ///< 0: gates cost nothing
+    double budget = 0.5;  ///< share of the gates that should be open
+  } gate;
 
   /// `reducenet frontier`: the recipe's network is trained deep; then its activations go, step by step.
   struct Frontier {

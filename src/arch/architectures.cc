@@ -41,6 +41,7 @@ constexpr Row kTable[] = {
     {{"condconv", "plain, each 3x3 a mixture of `experts` kernels that the image weighs; fades = routing: of one",
       build_condconv},
      1},
+    {{"skipnet", "resnet whose blocks run for the images that their gates let through", build_skipnet}, 2},
     {{"detachnet", "plain, a side network supplies each layer's scale and shift; fades = side: constants",
       build_detachnet},
      1},

@@ -12,9 +12,9 @@ Graph build_resnet(const ArchOptions& options) {
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         const ValueId in = b.enter(name, x, {{3, stride}, {3, 1}});
         const ValueId y = b.inner(name + ".act1", b.branched(name + ".conv1", in, {.out = out, .stride = stride}));
+        const ValueId shortcut = b.residual(name, x, out, stride, 2);
         const ValueId z = b.branched(name + ".conv2", y, {.out = out});
-        const ValueId sum =
-            b.join(name + ".add", z, b.residual(name, x, out, stride, 2), has_shortcut(b, x, out, stride));
+        const ValueId sum = b.join(name + ".add", z, shortcut, has_shortcut(b, x, out, stride));
         return b.options().second_activation ? b.outer(name + ".act2", sum) : sum;
       });
 }

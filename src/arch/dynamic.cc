@@ -45,6 +45,15 @@ ValueId mixture(StagedBuilder& b, const std::string& name, ValueId x, ValueId in
   return sum;
 }
 
+/// 1 where r·mean(x) + s is positive, 0 where it is negative, as [N,1,1,1]: hard_sigmoid(sign(…)).
+ValueId gate(StagedBuilder& b, const std::string& name, ValueId x) {
+  GraphBuilder& g = b.graph();
+  const ValueId open = g.constant(name + ".start", Tensor::filled({1}, 0.5));
+  const ValueId z = b.add(name + ".shifted", g.gemm(name, means(b, name, x), 1), open);
+  const ValueId sign = g.node(name + ".sign", Unary{Unary::Kind::sign}, {z});
+  return per_channel(b, name + ".open", g.activation(name + ".step", sign, {Activation::Kind::hard_sigmoid, 0.5, 0.5}));
+}
+
 /// 3×3-BN-activation twice a stage, the first of stride 2, `side` times as wide as the stages; its means.
 ValueId side_network(StagedBuilder& b, ValueId image) {
   GraphBuilder& g = b.graph();
@@ -71,6 +80,25 @@ Graph build_condconv(const ArchOptions& options) {
         const ConvShape shape{.out = out, .stride = stride};
         const ValueId y = b.graph().batch_norm(name + ".bn", mixture(b, name, x, in, shape));
         return b.activate(name + ".act", b.add_branches(name, y, in, shape));
+      });
+}
+
+// y = relu( g(x)·3×3-BN( relu( 3×3-BN(x) ) ) + x ), g 0 or 1 for each image (Wang et al., arXiv 1711.09485, section 3);
+// blocks without an identity shortcut always run.
+Graph build_skipnet(const ArchOptions& options) {
+  return StagedBuilder("skipnet", options, 2)
+      .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+        const ValueId in = b.enter(name, x, {{3, stride}, {3, 1}});
+        ValueId y = b.branched(name + ".conv1", in, {.out = out, .stride = stride});
+        y = b.branched(name + ".conv2", b.activate(name + ".act1", y), {.out = out});
+        const ValueId shortcut = b.residual(name, x, out, stride, 2);
+        if (has_shortcut(b, x, out, stride)) {
+          y = b.graph().node(name + ".gated", Binary{Binary::Kind::mul}, {y, gate(b, name + ".gate", x)});
+          y = b.add_fading(name + ".add", shortcut, y, "skipped");
+        } else {
+          y = b.add(name + ".add", y, shortcut);
+        }
+        return b.activate(name + ".act2", y);
       });
 }
 

@@ -20,6 +20,7 @@ Graph build_mobilenetv2(const ArchOptions& options);
 Graph build_densenet(const ArchOptions& options);
 Graph build_convnext(const ArchOptions& options);
 Graph build_condconv(const ArchOptions& options);
+Graph build_skipnet(const ArchOptions& options);
 Graph build_detachnet(const ArchOptions& options);
 Graph build_softmax(const ArchOptions& options);
 Graph build_phase_softmax(const ArchOptions& options);

@@ -16,6 +16,7 @@ constexpr ArchChoice kFadePlaces[] = {
     {"residual", "the shortcut beside a module"},
     {"bottleneck", "gen3: the non-linear branch"},
     {"routing", "condconv: the weights that each image gives the kernels"},
+    {"skipped", "skipnet: gated blocks; select.by = usage says which"},
     {"side", "detachnet: the scale factors that the side network supplies"},
 };
 

@@ -9,6 +9,7 @@
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
+#include "train/gates.h"
 #include "train/ops.h"
 
 namespace reducenet::train {
@@ -117,6 +118,18 @@ Graph build_architecture(const Recipe& recipe, const ImageSet& images, int64_t c
   return build(recipe.model.arch, arch);
 }
 
+/// Makes candidates of the fades of gated blocks.
+void open_gated_blocks(Graph& graph) {
+  const std::vector<GatedBlock> blocks = gated_blocks(graph);
+  if (blocks.empty()) throw Error(ErrorKind::usage, "select.by = usage: '" + graph.name + "' has no gated blocks");
+  for (const GatedBlock& block : blocks) {
+    if (!std::holds_alternative<Fade>(graph[block.sum].op)) {
+      throw Error(ErrorKind::usage, "select.by = usage: set model.fades to 'skipped', so that blocks can fade");
+    }
+    graph[block.sum].doc = kCandidate;
+  }
+}
+
 }  // namespace
 
 bool imports(const Recipe& recipe) {
@@ -138,7 +151,11 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
   if (!Preprocessing::from_metadata(graph.metadata)) Preprocessing::of(images).to_metadata(graph.metadata);
   set_class_names(graph.metadata, images.class_names);
   graph.metadata["recipe"] = print(recipe);
-  if (recipe.select.by != Recipe::SelectBy::none) open_candidates(graph);
+  if (recipe.select.by == Recipe::SelectBy::usage) {
+    open_gated_blocks(graph);
+  } else if (recipe.select.by != Recipe::SelectBy::none) {
+    open_candidates(graph);
+  }
   return graph;
 }
 

@@ -102,8 +102,10 @@ at::Tensor map(Unary::Kind kind, const at::Tensor& x) {
       return at::ceil(x);
     case Unary::Kind::round:
       return at::round(x);
-    case Unary::Kind::sign:
-      return at::sign(x);
+    case Unary::Kind::sign: {  // straight through: the gradient of x between −1 and 1 (Bengio et al., arXiv 1308.3432)
+      const at::Tensor soft = at::hardtanh(x);
+      return soft + (at::sign(x) - soft).detach();
+    }
     case Unary::Kind::sin:
       return at::sin(x);
     case Unary::Kind::cos:

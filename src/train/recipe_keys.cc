@@ -28,7 +28,7 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.model.options.branch_sum; }},
     {"model", "fades",
      "what vanishes: inner (activations inside a module), outer (at its end), block, residual, bottleneck (gen3's), "
-     "routing (condconv's), side (detachnet's)",
+     "routing (condconv's), side (detachnet's), skipped (skipnet's gated blocks)",
      [](Recipe& r) -> Field { return &r.model.options.fades; }},
     {"model", "survival", "stochastic depth: probability with which the last block stays; 1: all stay",
      [](Recipe& r) -> Field { return &r.model.options.survival; }, 0, 1},
@@ -141,8 +141,8 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.distill.hints; }, 0},
     {"distill", "ema", "decay of the teacher ema", [](Recipe& r) -> Field { return &r.distill.ema; }, 0, 1},
 
-    {"select", "by", "which of the network's own activations survive; the others fade",
-     [](Recipe& r) { return choice("none|uniform|sensitivity|learned|dp", r.select.by); }},
+    {"select", "by", "which of the network's own activations survive (usage: of its gated blocks); the others fade",
+     [](Recipe& r) { return choice("none|uniform|sensitivity|learned|dp|usage", r.select.by); }},
     {"select", "count", "survivors; -1: as select.milliseconds allows",
      [](Recipe& r) -> Field { return &r.select.count; }, -1},
     {"select", "milliseconds", "most that the deployed network may take, batch 1, one thread; 0: any",
@@ -154,6 +154,11 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.select.lr; }, 0},
     {"select", "span", "dp: most neighbouring activations that may vanish together; 0: any",
      [](Recipe& r) -> Field { return &r.select.span; }, 0},
+
+    {"gate", "weight", "of (mean gate - gate.budget) squared in the loss; 0: gates cost nothing",
+     [](Recipe& r) -> Field { return &r.gate.weight; }, 0},
+    {"gate", "budget", "share of a network's gates that should be open",
+     [](Recipe& r) -> Field { return &r.gate.budget; }, 0, 1},
 
     {"frontier", "survivors", "non-linear layers left after each step, from many to few",
      [](Recipe& r) -> Field { return &r.frontier.survivors; }, 0},

@@ -17,6 +17,7 @@
 #include "train/control.h"
 #include "train/device.h"
 #include "train/distill.h"
+#include "train/gates.h"
 #include "train/graphs.h"
 #include "train/recipe_check.h"
 #include "train/records.h"
@@ -89,6 +90,7 @@ class Run {
   int64_t batch_, steps_per_epoch_, steps_;
   Feed feed_, validation_feed_;
   std::unique_ptr<FadeControl> control_;
+  std::vector<ValueId> gates_;
   std::vector<size_t> going_;  // indices of the fades that go; all until survivors are known
   RunState state_;
   std::optional<MetricsFile> metrics_;
@@ -123,6 +125,7 @@ Run::Run(const Recipe& recipe, const Options& options)
       control_(make_control(fade_plan())) {
   if (recipe_.optimizer.ema > 0) average_.emplace(network_, recipe_.optimizer.ema);
   if (recipe_.distill.teacher == "ema") teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
+  for (const GatedBlock& block : gated_blocks(graph_)) gates_.push_back(block.gate);
   for (size_t i = 0; i < network_.fade_count(); ++i) {
     if (network_.is_scheduled(i)) going_.push_back(i);
   }
@@ -335,6 +338,8 @@ void Run::train_step(const Batch& batch) {
   const double lr = learning_rate(recipe_, at(step));
   const Labelled in = feed_.tensors(batch);
   at::Tensor scores, cross_entropy, loss;
+  const bool gated = recipe_.gate.weight > 0 && !gates_.empty();
+  if (gated) network_.watch(gates_);
   {
     const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
     network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
@@ -343,6 +348,7 @@ void Run::train_step(const Batch& batch) {
     cross_entropy = at::cross_entropy_loss(scores.to(at::kFloat), in.labels, {}, at::Reduction::Mean, -100,
                                            recipe_.optimizer.label_smoothing);
     loss = loss_of(in, scores.to(at::kFloat), cross_entropy);
+    if (gated) loss = loss + gate_cost(network_.watched(), recipe_.gate);
   }
   const auto value = loss.item<double>();
   if (!std::isfinite(value)) {

@@ -5,6 +5,7 @@
 
 #include "reducenet/collapse.h"
 #include "reducenet/runtime.h"
+#include "train/gates.h"
 #include "train/graphs.h"
 
 namespace reducenet::train {
@@ -41,6 +42,11 @@ Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source) 
       found->second = deployed_milliseconds(deployable(network.graph()), 0.05);
     }
     return found->second;
+  };
+  context.usage = [&] {
+    std::vector<ValueId> gates;
+    for (const GatedBlock& block : gated_blocks(network.graph())) gates.push_back(block.gate);
+    return gate_usage(network, gates, source.validation_feed, held_out);
   };
   context.copy = [&] { return Network(network.graph(), {.fused = false}, source.device); };
   context.optimizer = recipe.optimizer;

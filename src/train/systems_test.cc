@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <random>
 
 #include "reducenet/collapse.h"
 #include "reducenet/formats.h"
@@ -117,6 +118,43 @@ TEST_F(Systems, TheSideNetworkIsDetached) {
   EXPECT_EQ(count_nonlinear(deployed_), 1 + 2);
   trained({"model.arch=detachnet", "model.branches=[]"}, "attached");
   EXPECT_GT(convs(deployed_), 1 + 2);
+}
+
+// Outputs of every gate over random images.
+std::vector<std::vector<double>> gates_of(const Graph& graph) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> draw;
+  Shape shape = *graph[graph.inputs[0]].shape;
+  shape[0] = 64;
+  std::vector<double> pixels(static_cast<size_t>(element_count(shape)));
+  for (double& v : pixels) v = draw(random);
+  const Tensor x = Tensor::from_doubles(shape, pixels);
+  std::vector<std::vector<double>> gates;
+  evaluate(graph, {&x, 1}, {}, [&](ValueId id, const Tensor& value) {
+    if (graph[id].name.ends_with(".gate.open")) gates.push_back(value.to_doubles());
+  });
+  return gates;
+}
+
+TEST_F(Systems, GatesDecideByImageAndRarelyUsedBlocksFade) {
+  const Graph dynamic = trained({"model.arch=skipnet", "model.modules=3", "model.branches=[]", "gate.weight=5",
+                                 "gate.budget=0.5", "optimizer.ema=0", "train.epochs=4"},
+                                "dynamic");
+  int64_t undecided = 0;
+  const auto gates = gates_of(dynamic);
+  EXPECT_EQ(gates.size(), 5U);  // the second stage's first block has none
+  for (const auto& gate : gates) {
+    for (const double g : gate) EXPECT_TRUE(g == 0 || g == 1) << g;
+    const auto open = std::ranges::count(gate, 1.0);
+    undecided += open > 0 && open < static_cast<int64_t>(gate.size());
+  }
+  EXPECT_GT(undecided, 0) << "every gate is constant";
+  const Graph settled = trained({"model.arch=skipnet", "model.modules=3", "model.branches=[]", "model.fades=skipped",
+                                 "select.by=usage", "select.count=2", "select.images=64", "gate.weight=5",
+                                 "fade.start=0.4", "fade.end=0.7", "train.epochs=4"});
+  expect_faded();
+  EXPECT_EQ(gates_of(settled).size(), 2U);
+  EXPECT_EQ(convs(settled), convs(dynamic) - 3 * 2);
 }
 
 TEST_F(Systems, LearnedMasksAreNotTheEvenlySpacedOnes) {

@@ -49,6 +49,10 @@ system stochastic-depth '.nonlinear_after == 9 and .nodes_after < .nodes_before'
 system condconv '.nonlinear_after == 3 and .macs_after < .macs_before' model.arch=condconv model.modules=1 train.epochs=3
 system detachnet '.nonlinear_after == 3 and .nodes_after < .nodes_before' model.arch=detachnet model.modules=1 train.epochs=3
 
+system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2
+system skipnet '.nonlinear_after > 5 and .macs_after < .macs_before + 1' model.arch=skipnet model.modules=2 train.epochs=3 model.fades=skipped \
+  select.by=usage select.count=1 select.images=32
+
 # The dynamic forms run and are exported too.
 system condconv '.nonlinear_after > 3' model.arch=condconv model.modules=1 train.epochs=1 model.fades=[]
 json '.n == 32' eval condconv/deployed.onnx --data generated:160

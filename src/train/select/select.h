@@ -21,6 +21,8 @@ struct SelectionContext {
   size_t candidates = 0;
   /// Mean cross-entropy on held-out images when only these survive, BatchNorm by each batch's own statistics.
   std::function<double(const Survivors&)> loss;
+  /// Share of held-out images for which each candidate's gate is open.
+  std::function<std::vector<double>()> usage;
   /// Median time of the network when only these survive, settled and collapsed, at batch 1 on one thread.
   std::function<double(const Survivors&)> milliseconds;
   /// For masks: a copy of the network to train, the index of each candidate among its fades, and training batches.

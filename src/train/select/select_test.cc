@@ -44,7 +44,7 @@ Survivors of(const char* text) {
 using By = Recipe::SelectBy;
 
 TEST(Select, TableFollowsTheRecipe) {
-  ASSERT_EQ(selectors().size(), 4U);
+  ASSERT_EQ(selectors().size(), 5U);
   for (const RecipeKey& key : recipe_keys()) {
     if (key.name != "select.by") continue;
     for (const Selector& selector : selectors()) expect_contains(key.help, std::string(selector.name));

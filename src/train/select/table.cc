@@ -13,6 +13,7 @@ Survivors select_uniform(const SelectionContext& context);
 Survivors select_sensitivity(const SelectionContext& context);
 Survivors select_learned(const SelectionContext& context);
 Survivors select_dp(const SelectionContext& context);
+Survivors select_usage(const SelectionContext& context);
 
 namespace {
 
@@ -21,6 +22,7 @@ constexpr std::array kTable{
     Selector{"sensitivity", "those whose removal, one at a time, costs most on held-out images", select_sensitivity},
     Selector{"learned", "masks trained under the budget", select_learned},
     Selector{"dp", "the best total over runs of neighbours that vanish together", select_dp},
+    Selector{"usage", "the gated blocks that run for most held-out images", select_usage},
 };
 
 }  // namespace
