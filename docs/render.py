@@ -302,7 +302,50 @@ def branch_speed():
     return rows(["branches of `plain11`", "images/s", "time, relative", "peak memory, MiB", "of it for the step, MiB"], body)
 
 
+def number_formats(name):
+    return json.loads((RESULTS / f"number-formats/{name}.json").read_text())
+
+
+STACKS = {
+    "mobileone_s0": "MobileOne-S0, 224²",
+    "affine-2048": "affine 2048 → 2048 → 1000",
+    "3x3-64x56": "four 3×3, 64 channels, 56²",
+    "3x3-128x28": "four 3×3, 128 channels, 28²",
+    "3x3-256x14": "four 3×3, 256 channels, 14²",
+    "3x3-512x7": "four 3×3, 512 channels, 7²",
+    "1x1-64x56": "four 1×1, 64 channels, 56²",
+    "1x1-256x14": "four 1×1, 256 channels, 14²",
+    "3x3-groups-of-16-128x28": "four 3×3 in groups of 16, 128 channels, 28²",
+    "depthwise3-64x56": "four depthwise 3×3, 64 channels, 56²",
+    "depthwise7-256x14": "four depthwise 7×7, 256 channels, 14²",
+}
+
+
+def narrow_speed():
+    body = []
+    results = number_formats("speed")
+    for name in [n for n in results if n not in STACKS] + [n for n in STACKS if n in results]:
+        r = results[name]
+        direct, f32, int8, bf16 = (r[f"{key}_ms"] for key in ("direct_f32", "f32", "int8", "bf16"))
+        body.append([STACKS.get(name, f"`{name}`"), f"{direct:.3f}", f"{f32:.3f}", f"{r['bf16_everywhere_ms']:.3f}",
+                     f"{bf16:.3f} ({r['bf16_layers']})", f"{r['int8_everywhere_ms']:.3f}", f"{int8:.3f} ({r['int8_layers']})",
+                     f"{direct / int8:.2f}", f"{f32 / int8:.2f}", f"{f32 / bf16:.2f}"])
+    return rows(["network", "direct f32", "best f32", "all bf16", "bf16 plan (layers)", "all int8", "int8 plan (layers)",
+                 "direct / int8", "best / int8", "best / bf16"], body)
+
+
+def narrow_accuracy():
+    body = []
+    for name, r in number_formats("accuracy").items():
+        cells = [f"{100 * r[key]:.2f}" for key in ("top1_f32", "top1_bf16", "top1_int8_plain", "top1_int8")]
+        body.append([f"`{name}`", *cells, f"{r['file_bytes_f32'] / 1024:.0f}", f"{r['bytes'] / 1024:.0f}"])
+    return rows(["network", "float32, %", "bf16, %", "int8, %", "int8 equalised, %", "float32 weights, KiB",
+                 "int8 ONNX file, KiB"], body)
+
+
 TABLES = {
+    "narrow-speed": narrow_speed,
+    "narrow-accuracy": narrow_accuracy,
     **{f"systems-{group}": systems(group) for group in SYSTEMS},
     "branch-speed": branch_speed,
     "inference-chain": chain,

@@ -31,8 +31,10 @@ Result export_model(const Options& options) {
       break;
     case DType::bf16:
       if (std::filesystem::path(options.out).extension() == ".onnx") {
-        throw Error(ErrorKind::unsupported,
-                    options.out + ": ONNX mixes no bf16 weights with float32; .safetensors and .hpp do");
+        throw Error(
+            ErrorKind::unsupported,
+            options.out +
+                ": an ONNX layer has one type for weights and activations; .safetensors and .hpp store bf16 weights");
       }
       graph = with_bf16_weights(graph);
       break;
