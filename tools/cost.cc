@@ -34,7 +34,6 @@ ChosenCost::ChosenCost(const CostOptions& options) : measure_(options.cost), opt
   if (measure_.empty()) measure_ = options.engine_named ? "measured" : "macs";
   if (measure_ == "macs") {
     if (options.engine_named) throw Error(ErrorKind::usage, "--engine is for --cost measured");
-    cost_ = macs_cost;
   } else if (measure_ == "measured") {
     watch_ = std::make_unique<Stopwatch>(MeasureOptions{
         .engine = options.engine, .threads = options.threads, .cache = default_cache(options.engine, options.threads)});
@@ -58,8 +57,9 @@ Json ChosenCost::finish(const Graph& before, const Graph& after) {
     json["threads"] = options_.threads;
   }
   const bool open = has_open_sizes(before);
-  json["before"] = open ? Json() : Json(total_cost(settle(before), cost_));
-  json["after"] = open ? Json() : Json(total_cost(after, cost_));
+  const Cost cost = cost_ ? cost_ : macs_cost;
+  json["before"] = open ? Json() : Json(total_cost(settle(before), cost));
+  json["after"] = open ? Json() : Json(total_cost(after, cost));
   if (watch_) {
     watch_->save();
     json["workloads"] = watch_->asked().entries.size();

@@ -22,6 +22,7 @@ class ChosenCost {
  public:
   /// Error(unsupported) says what an engine needs, Error(usage) what does not fit together.
   explicit ChosenCost(const CostOptions& options);
+  /// None: multiply-accumulates.
   const Cost& cost() const { return cost_; }
   /// Remembers what was measured, and tells what a table lacked. `before` and `after` are totals by this measure, where
   /// the sizes of the network are fixed.

@@ -79,8 +79,8 @@ enum class Target { plan, module, conv, single };
 struct CollapseOptions {
   Target target = Target::module;
   int64_t stop_after = -1;  ///< apply at most so many patches (for bisecting); −1: all
-  bool borders = false;     ///< also Freedom::borders, where multiply-accumulates fall
-  bool reserve = false;     ///< also Freedom::reserve
+  bool borders = false;     ///< also Freedom::borders, where multiply-accumulates fall; a plan weighs that anyway
+  bool reserve = false;     ///< also Freedom::reserve; within a plan, where its cost does not rise
   Cost cost;                ///< what Target::plan lowers; none: multiply-accumulates
 };
 

@@ -155,11 +155,12 @@ Graph settle(const Graph& trained) {
 }
 
 Collapsed collapse(const Graph& trained, const CollapseOptions& options) {
-  const Cost cost = options.cost ? options.cost : macs_cost;
+  CollapseOptions priced = options;
+  if (!priced.cost) priced.cost = macs_cost;
   const Graph graph = settle(trained);
-  Driver driver(graph, rules(), options);
+  Driver driver(graph, rules(), priced);
   if (options.target == Target::plan) {
-    plan(driver, cost);
+    plan(driver, priced.cost, !options.cost);
   } else {
     driver.run({}, options.target == Target::module && !options.reserve && !options.borders);
   }

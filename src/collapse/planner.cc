@@ -20,6 +20,7 @@ namespace {
 constexpr int64_t kNominalSide = 224;
 constexpr int64_t kMostDenseWeights = int64_t{1} << 28;
 constexpr size_t kMostCrossed = 4;               // blocks that are merged across zero padding together
+constexpr double kDenseWeight = 4;               // of a multiply-accumulate in a dense matrix, where they are counted
 constexpr double kMostDenseArithmetic = 0x1p34;  // multiply-accumulates to compute a dense matrix
 
 /// Rules that make one layer of several: the plan's business until it is made.
@@ -71,8 +72,8 @@ struct Choice {
 
 class ChainPlanner {
  public:
-  ChainPlanner(Driver& driver, const Cost& cost, const NominalShapes& nominal, const Chain& chain)
-      : driver_(driver), graph_(driver.graph()), cost_(cost), nominal_(nominal), chain_(chain) {
+  ChainPlanner(Driver& driver, const Cost& cost, bool counted, const NominalShapes& nominal, const Chain& chain)
+      : driver_(driver), graph_(driver.graph()), cost_(cost), counted_(counted), nominal_(nominal), chain_(chain) {
     for (const Block& block : chain) links_.push_back(make_link(block));
     compose_all();
   }
@@ -280,6 +281,7 @@ class ChainPlanner {
     const int64_t batch = std::max<int64_t>((*x)[0], 1);
     const Shape flat{batch, inputs}, made{batch, outputs};
     Option option{cost_({Gemm{.trans_b = true}, {{flat}, {{outputs, inputs}, true}}, made}), 1, Form::dense};
+    if (counted_) option.cost *= kDenseWeight;
     if (x->size() != 2) {
       Shape whole = *x;
       whole[0] = batch;
@@ -428,6 +430,7 @@ class ChainPlanner {
   Driver& driver_;
   const Graph& graph_;
   const Cost& cost_;
+  bool counted_;
   const NominalShapes& nominal_;
   const Chain& chain_;
   bool no_dense_ = false;
@@ -449,20 +452,20 @@ bool is_current(const Driver& driver, const Chain& chain) {
          });
 }
 
-bool plan_once(Driver& driver, const Cost& cost, const NominalShapes& nominal) {
+bool plan_once(Driver& driver, const Cost& cost, bool counted, const NominalShapes& nominal) {
   bool merged = false;
   for (const Chain& chain : find_chains(driver)) {
     if (chain.size() == 1 && chain[0].nodes.size() == 1 &&
         !count_macs(driver.graph(), driver.graph()[chain[0].nodes[0]]))
       continue;
-    if (is_current(driver, chain)) merged |= ChainPlanner(driver, cost, nominal, chain).run();
+    if (is_current(driver, chain)) merged |= ChainPlanner(driver, cost, counted, nominal, chain).run();
   }
   return merged;
 }
 
 }  // namespace
 
-void plan(Driver& driver, const Cost& cost) {
+void plan(Driver& driver, const Cost& cost, bool counted) {
   const NominalShapes nominal = nominal_shapes(driver.graph());
   std::vector<Rule> folding;
   for (const Rule& rule : rules()) {
@@ -471,7 +474,7 @@ void plan(Driver& driver, const Cost& cost) {
   driver.use(folding);
   driver.run({});
   driver.use(rules());
-  while (plan_once(driver, cost, nominal)) driver.run({});
+  while (plan_once(driver, cost, counted, nominal)) driver.run({});
 }
 
 }  // namespace reducenet

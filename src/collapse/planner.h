@@ -9,6 +9,8 @@ namespace reducenet {
 /// best[i] + cost(blocks i…j as one layer),  where one layer is the composite convolution or matrix (if borders allow
 /// it), the dense matrix of everything between (if sizes are fixed), or, for one block, the block itself or what the
 /// enlarging rules make of it. Costs of graphs of open height and width are taken at 224 rows and columns.
-void plan(Driver& driver, const Cost& cost);
+/// `counted`: the cost is a count of multiply-accumulates, in which a dense matrix is weighed four times, because each
+/// of its weights is read for one multiplication and those of a convolution serve every position.
+void plan(Driver& driver, const Cost& cost, bool counted);
 
 }  // namespace reducenet

@@ -134,8 +134,11 @@ bool is_valid(const Graph& graph) {
 std::string fault(const Graph& graph, const Way& way, std::optional<Collapsed>& result) {
   try {
     result = collapse_if_possible(graph, way);
-    const bool measured = way.options.target == Target::module && !way.options.borders;
-    return result ? fault(graph, *result, measured) : std::string();
+    if (!result) return {};
+    const bool planned = way.options.target == Target::plan;
+    if (planned && total_cost(result->graph, macs_cost) > total_cost(settle(graph), macs_cost))
+      return "the plan costs more";
+    return fault(graph, *result, way.options.target == Target::module && !way.options.borders);
   } catch (const std::exception& error) {
     return error.what();
   }

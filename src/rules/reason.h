@@ -23,7 +23,7 @@ inline constexpr std::string_view kFill = "makes another value of zeros than the
 inline constexpr std::string_view kOpenSize = "the image size is open: its borders cannot be corrected by constants";
 inline constexpr std::string_view kOnlyBorder = "no output keeps clear of the border";
 inline constexpr std::string_view kStrips =
-    "correcting the border would take more multiply-accumulates than merging saves";
+    "merging, with its border put right, would not save a fifth of the multiply-accumulates";
 inline constexpr std::string_view kMayBeNegative = "may be negative: reserved channels would lose it in the activation";
 
 inline constexpr std::string_view kCost = "would cost";

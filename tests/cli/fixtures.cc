@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "reducenet/arch.h"
+#include "reducenet/builder.h"
 #include "reducenet/data.h"
 #include "reducenet/formats.h"
 
@@ -23,6 +24,26 @@ Graph finished(const std::string& arch, uint64_t seed) {
   const std::vector<double> mean(3, 0.5), deviation(3, 0.25);
   Preprocessing{.height = 16, .width = 16, .channels = 3, .mean = mean, .std = deviation}.to_metadata(graph.metadata);
   return graph;
+}
+
+constexpr Padding kOne{1, 1, 1, 1};
+
+/// Two padded convolutions with a wide middle.
+Graph padded() {
+  GraphBuilder b("padded");
+  const ValueId x = b.input("x", {1, 3, 16, 16});
+  const ValueId y = b.conv("second", b.conv("first", x, 24, {3, 3}, {.padding = kOne}), 3, {3, 3}, {.padding = kOne});
+  b.output(b.node("y", Activation{}, {y}));
+  return std::move(b).finish();
+}
+
+/// A residual over an activation.
+Graph residual() {
+  GraphBuilder b("residual");
+  const ValueId x = b.node("relu", Activation{}, {b.input("x", {1, 3, 16, 16})});
+  const ValueId y = b.node("inner", Activation{}, {b.conv("first", x, 4, {3, 3}, {.padding = kOne})});
+  b.output(b.add("y", x, b.conv("second", y, 3, {3, 3}, {.padding = kOne})));
+  return std::move(b).finish();
 }
 
 // Protobuf's wire format, by hand: these models no library writes. Field numbers: onnx.proto.
@@ -94,6 +115,8 @@ int main(int, char** argv) {
   save(finished("reduce", 0), folder / "reduce.onnx");
   save(finished("reduce", 1), folder / "other-weights.onnx");
   save(finished("article", 0), folder / "article.safetensors");
+  save(padded(), folder / "padded.onnx");
+  save(residual(), folder / "residual.onnx");
   write_bad_models(folder);
   save(build("plain", {.modules = 1, .widths = {4}, .height = 8, .width = 8}), folder / "other-input.safetensors");
 }

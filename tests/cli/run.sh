@@ -61,6 +61,18 @@ prints '^last step: .* at ' collapse reduce.onnx -o twice.onnx --stop-after 2
 json 'all(.regions[]; .bound > 0 and .error_to_bound <= 1) and (.seconds | has("regions") and has("samples"))' collapse reduce.onnx -o small.onnx
 prints 'error .*, bound ' collapse reduce.onnx -o small.onnx --explain
 
+# borders, reserved channels
+prints '--borders.*' collapse --help
+prints '--reserve' collapse --help
+json '.verified and .nodes_after == 3 and (.refused | any(.why | contains("border outputs differ")))' collapse padded.onnx -o kept.onnx
+json '.verified and .nodes_after > 3 and .macs_after < 0.8 * .macs_before' collapse padded.onnx -o strips.onnx --borders
+json '.verified' verify padded.onnx strips.onnx
+json '.verified and .nodes_after == 5' collapse residual.onnx -o kept.onnx
+json '.verified and .nodes_after == 4 and .macs_after > .macs_before' collapse residual.onnx -o reserved.onnx --reserve
+json '.verified and .nodes_after == 5 and .macs_after == .macs_before' collapse residual.onnx -o reserved.onnx --reserve --to plan
+refuses 2 '--borders and --reserve belong to' collapse padded.onnx -o never.onnx --borders --to single
+absent never.onnx
+
 # plans
 export XDG_CACHE_HOME="$work/cache"
 json '.verified and .cost.measure == "macs" and .cost.after <= .cost.before' collapse article.safetensors -o plan.onnx --to plan
