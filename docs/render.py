@@ -137,6 +137,14 @@ def collapse_search():
                   f"{record['plan_ms']:.1f}", f"{record['nothing_ms']:.1f}"]])
 
 
+def collapse_strips():
+    record = json.loads((RESULTS / "collapse_strips.json").read_text())
+    body = [["{} → {} → {}, {}², stride {}".format(*r["shape"]), r["nodes_after"], f"{r['macs']:.2f}",
+             f"{r['whole_ms']:.3f}", f"**{r['latency']:.2f}**"] for r in record["pairs"]]
+    return rows(["two 3×3 convolutions", "nodes after", "MACs after / before", "ONNX Runtime before, ms",
+                 "latency after / before"], body)
+
+
 NETWORKS = {
     "deploy29": "29-layer CIFAR deploy net (`reduce56` collapsed)",
     "deploy11": "11-layer CIFAR deploy net (`reduce20` collapsed)",
@@ -357,6 +365,7 @@ TABLES = {
     "collapse-latency": collapse("median_ms", 1, 2),
     "collapse-errors": collapse_errors,
     "collapse-scale": collapse_scale,
+    "collapse-strips": collapse_strips,
     "collapse-search": collapse_search,
     "train-speed": train_speed,
     "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",

@@ -26,10 +26,12 @@ constexpr double kMostDenseArithmetic = 0x1p34;  // multiply-accumulates to comp
 /// Rules that make one layer of several: the plan's business until it is made.
 constexpr std::string_view kPlanned[] = {"conv-conv", "gemm-gemm", "flatten-linear"};
 
-/// Shapes by name of value, with open heights and widths at the nominal size; empty when there are none.
+/// Shapes by name of value, with open heights and widths at the nominal size; empty when there are none. The driver's
+/// graph as it is now: merges make values of their own.
 using NominalShapes = std::unordered_map<std::string, Shape>;
 
-NominalShapes nominal_shapes(const Graph& graph) {
+NominalShapes nominal_shapes(const Driver& driver) {
+  const Graph& graph = driver.graph();
   const bool open = std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) {
     const auto& shape = graph[id].shape;
     return shape && std::any_of(shape->begin() + std::min<int64_t>(1, std::ssize(*shape)), shape->end(),
@@ -37,7 +39,13 @@ NominalShapes nominal_shapes(const Graph& graph) {
   });
   NominalShapes shapes;
   if (!open) return shapes;
-  const Graph sized = with_sizes(graph, kNominalSide);
+  Graph ordered = graph;
+  ordered.nodes.clear();
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (driver.is_alive({static_cast<int32_t>(i)})) ordered.nodes.push_back(graph.nodes[i]);
+  }
+  sort_topologically(ordered);
+  const Graph sized = with_sizes(std::move(ordered), kNominalSide);
   for (const Value& value : sized.values) {
     if (value.shape) shapes.emplace(value.name, *value.shape);
   }
@@ -466,7 +474,6 @@ bool plan_once(Driver& driver, const Cost& cost, bool counted, const NominalShap
 }  // namespace
 
 void plan(Driver& driver, const Cost& cost, bool counted) {
-  const NominalShapes nominal = nominal_shapes(driver.graph());
   std::vector<Rule> folding;
   for (const Rule& rule : rules()) {
     if (std::find(std::begin(kPlanned), std::end(kPlanned), rule.name) == std::end(kPlanned)) folding.push_back(rule);
@@ -474,7 +481,7 @@ void plan(Driver& driver, const Cost& cost, bool counted) {
   driver.use(folding);
   driver.run({});
   driver.use(rules());
-  while (plan_once(driver, cost, counted, nominal)) driver.run({});
+  while (plan_once(driver, cost, counted, nominal_shapes(driver))) driver.run({});
 }
 
 }  // namespace reducenet
