@@ -351,9 +351,87 @@ def narrow_accuracy():
                  "int8 ONNX file, KiB"], body)
 
 
+STAGES = {"top1_cut": "as cut", "top1_bn": "statistics again", "top1_finetuned": "fine-tuned"}
+
+
+def pruning(name):
+    path = RESULTS / f"pruning/{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def points(share):
+    return f"{100 * share:.2f}"
+
+
+def pruning_criteria():
+    record = pruning("channels-plain11")
+    if record is None:
+        return "Not run yet."
+    body = []
+    for c in record["criteria"]:
+        for key, label in STAGES.items():
+            if key not in c:
+                continue
+            s = c[key]
+            search = c["score_seconds"] + c["search_seconds"]
+            body.append([f"`{c['criterion']}`", label, points(s["first"]), points(s["max"]), points(s["mean"]),
+                         points(s["min"]), f"{100 * s['yield']:.0f} %", f"{search / c['samples']:.4f}",
+                         f"{c['median_ms']:.3f}"])
+    whole, best = record["whole"], record["best"]
+    body.append(["whole network", "", points(whole["top1"]), "", "", "", "", "", f"{whole['ms']:.3f}"])
+    table = rows(["criterion", "stage", "its first, %", "best, %", "mean, %", "worst, %", "yield", "search, s each", "ms"],
+                 body)
+    return (f"{table}\n\nBest of all: `{best['name']}`, {points(best['held_out_top1'])} % on held-out images, "
+            f"{points(best['test_top1'])} % on {best['test_images']:,} test images. {record['machine']}, "
+            f"commit {record['commit']}.")
+
+
+def pruning_commands():
+    body = []
+    for path in sorted((RESULTS / "pruning").glob("*.json")):
+        record = json.loads(path.read_text())
+        body.append([f"`{path.stem}`", f"`{record['trained']}`", f"`{record['command']}`", record["commit"]])
+    return rows(["figures", "trained by", "measured by", "commit"], body)
+
+
+def pruning_robust():
+    body = []
+    for cut, what in (("blocks", "residual blocks"), ("channels", "channels, every layer alike")):
+        for net, label in (("plain", "trained plainly"), ("dropped", "stochastic depth")):
+            record = pruning(f"{cut}-{net}")
+            if record is None:
+                continue
+            c = record["criteria"][0]
+            whole = record["whole"]["top1"]
+            for key in ("top1_cut", "top1_bn"):
+                s = c[key]
+                body.append([what, label, points(whole), STAGES[key], points(s["max"]), points(s["mean"]), points(s["min"]),
+                             points(whole - s["mean"]), f"{100 * s['yield']:.0f} %"])
+    return rows(["what goes", "network", "whole, %", "stage", "best, %", "mean, %", "worst, %", "mean loss, points", "yield"],
+                body)
+
+
+def pruning_rmnet():
+    body = []
+    for name, label in (("rmnet-reserved", "`--reserve`, nothing cut"), ("rmnet-cut", "`--reserve`, then cut"),
+                        ("resnet-cut", "control: the ResNet, cut")):
+        r = pruning(name)
+        if r is None:
+            continue
+        cells = [points(r[k]) if k in r else "–" for k in ("top1_before", "top1", "top1_bn", "top1_finetuned")]
+        body.append([label, f"{r['macs_before'] / 1e6:.2f} → {r['macs_after'] / 1e6:.2f}", *cells,
+                     f"{r['max_rel_error']:.1e}"])
+    return rows(["network", "M MACs", "before, %", "as cut, %", "statistics again, %", "1 epoch later, %",
+                 "relative error of the cut (or merge)"], body)
+
+
 TABLES = {
     "narrow-speed": narrow_speed,
     "narrow-accuracy": narrow_accuracy,
+    "pruning-criteria": pruning_criteria,
+    "pruning-commands": pruning_commands,
+    "pruning-robust": pruning_robust,
+    "pruning-rmnet": pruning_rmnet,
     **{f"systems-{group}": systems(group) for group in SYSTEMS},
     "branch-speed": branch_speed,
     "inference-chain": chain,
