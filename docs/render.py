@@ -425,7 +425,16 @@ def pruning_rmnet():
                  "relative error of the cut (or merge)"], body)
 
 
+def header():
+    body = [[r["network"].replace("_int8", ", int8"), r["compiler"], f"{r['header_ms']:.3f}", f"{r['runtime_ms']:.3f}",
+             f"{r['ratio']:.2f}", f"{r['compile_cpu_s']:.2f}", f"{r['compile_cpu_s_per_million']:.1f}"]
+            for r in json.loads((RESULTS / "header/speed.json").read_text())["headers"]]
+    return rows(["network", "compiler", "header, ms", "runtime, ms", "header / runtime", "compile, CPU s", "per million parameters"],
+                body)
+
+
 TABLES = {
+    "header": header,
     "narrow-speed": narrow_speed,
     "narrow-accuracy": narrow_accuracy,
     "pruning-criteria": pruning_criteria,

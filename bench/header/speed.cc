@@ -3,6 +3,8 @@
 //
 //   build/bench/header_speed FOLDER [NAME …]     (default: plain29 plain11 resnet20; files go to FOLDER)
 //
+// Each with float32 weights and with 8-bit ones, against the runtime in float32; with -march=native, or as named.
+//
 // Prints one JSON object a line.
 
 #include <dlfcn.h>
@@ -22,6 +24,7 @@
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
+#include "reducenet/quantize.h"
 #include "reducenet/runtime.h"
 
 using namespace reducenet;
@@ -79,9 +82,10 @@ Compiled compile(const std::filesystem::path& folder, const std::string& name, c
   const auto source = folder / (name + ".cc");
   std::ofstream(source) << fmt::format(
       "#include \"{0}.hpp\"\nextern \"C\" void run(const float* x, float* y) {{ {0}::run(x, y); }}\n", name);
-  const auto library = folder / (name + "-" + compiler + ".so");
-  const std::string command = fmt::format("{} -std=c++17 -O3 -march=native -shared -fPIC {} -o {}", compiler,
-                                          source.string(), library.string());
+  const bool has_target = compiler.find(" -m") != std::string::npos;
+  const auto library = folder / (name + "-" + (has_target ? "target" : compiler) + ".so");
+  const std::string command = fmt::format("{}{} -std=c++17 -O3 -shared -fPIC {} -o {}", compiler,
+                                          has_target ? "" : " -march=native", source.string(), library.string());
   const double before = children_seconds();
   if (std::system(command.c_str()) != 0) throw Error(ErrorKind::check_failed, "failed: " + command);
   const double seconds = children_seconds() - before;
@@ -90,10 +94,15 @@ Compiled compile(const std::filesystem::path& folder, const std::string& name, c
   return {seconds, reinterpret_cast<Run>(dlsym(opened, "run"))};
 }
 
-void measure_one(const std::filesystem::path& folder, const std::string& arch) {
+void measure_one(const std::filesystem::path& folder, const std::string& arch, bool in_bytes) {
   constexpr int kRounds = 15;
-  const Graph graph = deploy_net(arch);
-  save(graph, folder / (arch + ".hpp"));
+  Graph graph = deploy_net(arch);
+  const std::string name = in_bytes ? arch + "_int8" : arch;
+  if (in_bytes) {
+    const auto size = static_cast<size_t>(Plan(graph).input_size());
+    set_quantization(graph, calibrate(graph, std::vector<std::vector<float>>{std::vector<float>(size, 0.5f)}, 1));
+  }
+  save(graph, folder / (name + ".hpp"));
   const Plan plan(graph);
   std::vector<float> input(static_cast<size_t>(plan.input_size())), output(static_cast<size_t>(plan.output_size()));
   std::mt19937_64 random(0);
@@ -101,8 +110,8 @@ void measure_one(const std::filesystem::path& folder, const std::string& arch) {
   for (float& value : input) value = normal(random);
   const auto arena = plan.arena();
   const double million = static_cast<double>(count_parameters(graph)) / 1e6;
-  for (const std::string compiler : {"g++", "clang++"}) {
-    const Compiled header = compile(folder, arch, compiler);
+  for (const std::string compiler : {"g++", "clang++", "g++ -mavx2 -mfma"}) {
+    const Compiled header = compile(folder, name, compiler);
     std::vector<double> ours, headers;
     for (int round = 0; round < kRounds; ++round) {
       ours.push_back(time_round([&] { plan.run(input, output, *arena); }));
@@ -111,7 +120,7 @@ void measure_one(const std::filesystem::path& folder, const std::string& arch) {
     fmt::print(
         "{{\"network\": \"{}\", \"compiler\": \"{}\", \"parameters\": {}, \"macs\": {}, \"compile_cpu_s\": {:.2f}, "
         "\"compile_cpu_s_per_million\": {:.2f}, \"header_ms\": {:.4f}, \"runtime_ms\": {:.4f}, \"ratio\": {:.2f}}}\n",
-        arch, compiler, count_parameters(graph), count_macs(graph), header.compile_seconds,
+        name, compiler, count_parameters(graph), count_macs(graph), header.compile_seconds,
         header.compile_seconds / million, median(headers), median(ours), median(headers) / median(ours));
   }
 }
@@ -127,7 +136,9 @@ int main(int argc, char** argv) try {
   std::filesystem::create_directories(folder);
   std::vector<std::string> names(argv + 2, argv + argc);
   if (names.empty()) names = {"plain29", "plain11", "resnet20"};
-  for (const std::string& name : names) measure_one(folder, name);
+  for (const std::string& name : names) {
+    for (const bool in_bytes : {false, true}) measure_one(folder, name, in_bytes);
+  }
 } catch (const Error& error) {
   fmt::print(stderr, "{}\n", error.what());
   return static_cast<int>(error.kind());

@@ -94,13 +94,13 @@ std::string Blob::add_weights(const std::vector<float>& weights) {
 
 std::string Blob::add_bytes(const std::vector<float>& integers, const std::vector<int64_t>& starts,
                             const std::vector<float>& scales) {
-  const std::string scale = add(scales);
+  const int64_t scale = align(floats_);
+  floats_.insert(floats_.end(), scales.begin(), scales.end());
   const int64_t at = align(bytes_);
   for (const float q : integers) bytes_.push_back(static_cast<int8_t>(q));
   for (size_t block = 0; block < starts.size(); ++block) {
     const int64_t end = block + 1 < starts.size() ? starts[block + 1] : static_cast<int64_t>(integers.size());
-    segments_.push_back(
-        {at + starts[block], end - starts[block], fmt::format("{} + {}", scale, static_cast<int64_t>(block) * kBlock)});
+    segments_.push_back({at + starts[block], end - starts[block], scale + static_cast<int64_t>(block) * kBlock});
   }
   return fmt::format("q + {}", at);
 }
@@ -121,10 +121,12 @@ std::string Blob::source() const {
   if (all.empty()) all.resize(4);
   const Literals literals = as_literals(all);
   std::string scaling;
-  for (const Segment& s : segments_) {
-    scaling += fmt::format("    scale_lanes(q + {}, {}, {});\n", s.first, s.count, s.scales);
+  for (const Segment& s : segments_) scaling += fmt::format("{{{}, {}, {}}}, ", s.first, s.count, s.scales);
+  if (!scaling.empty()) {
+    scaling = "    static constexpr Size segments[][3] = {" + scaling +
+              "};  // first, count, scales\n"
+              "    for (const Size(&s)[3] : segments) scale_lanes(q + s[0], s[1], data + s[2]);\n";
   }
-  if (!scaling.empty()) scaling = "    const float* const w = data;\n" + scaling;
   return fmt::format(kSource, literals.text, literals.rows, kRowCharacters + 1, kRowCharacters, decoded(),
                      aligned(floats_), aligned(halves_) / 2, aligned(bytes_) / 4, scaling);
 }

@@ -32,8 +32,7 @@ class Blob {
   std::vector<uint16_t> halves_;
   std::vector<int8_t> bytes_;
   struct Segment {
-    int64_t first, count;
-    std::string scales;
+    int64_t first, count, scales;
   };
   std::vector<Segment> segments_;
 };

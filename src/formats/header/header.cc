@@ -20,7 +20,6 @@ constexpr std::string_view kIncludes = R"(#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
-#include <utility>
 )";
 
 std::string shape_text(const Graph& graph, const std::vector<ValueId>& ids) {

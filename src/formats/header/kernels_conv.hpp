@@ -64,7 +64,7 @@ inline void store(float* to, Vector v) noexcept {
   std::memcpy(to, &v, sizeof v);
 }
 
-inline Size ceil_div(Size a, Size b) noexcept {
+constexpr Size ceil_div(Size a, Size b) noexcept {
   return (a + b - 1) / b;
 }
 
@@ -72,10 +72,16 @@ inline float clamped(float v, float low, float high) noexcept {
   return v < low ? low : v > high ? high : v;
 }
 
-/// The nearest number that 8 bits hold:  scale·(clamp(round(v/scale) + zero, 0, 255) − zero).
-inline float rounded(float v, float inverse, float scale, float zero) noexcept {
-  return scale * (clamped(std::nearbyint(v * inverse) + zero, 0, 255) - zero);
-}
+/// The nearest number that 8 bits hold:  scale·(clamp(round(v/scale) + zero, 0, 255) − zero); of one, and of a row.
+struct Rounded {
+  float inverse, scale, zero;
+  float operator()(float v) const noexcept {
+    return scale * (clamped(std::nearbyint(v * inverse) + zero, 0, 255) - zero);
+  }
+  void operator()(float* y, const float* a, const float*, Size count) const noexcept {
+    for (Size k = 0; k < count; ++k) y[k] = (*this)(a[k]);
+  }
+};
 /// Weights of 16 output channels, each with its scale.
 inline void scale_lanes(float* weights, Size count, const float* scales) noexcept {
   for (Size i = 0; i < count; ++i) weights[i] *= scales[i % kBlock];
@@ -199,24 +205,8 @@ constexpr Size widest(Size blocks) {
   return kRegisters == 32 ? (kLanes == 16 ? 8 : 6 / blocks) : (kLanes == 8 ? 6 / blocks : 3 / blocks);
 }
 
-template <Size Blocks, Size Pixel, Size... I>
-inline Tile conv_tile_of(Size pixels, std::integer_sequence<Size, I...>) noexcept {
-  static constexpr Tile tiles[] = {conv_tile<Blocks, I + 1, Pixel>...};
-  return tiles[pixels - 1];
-}
-template <Size Blocks>
-inline Tile conv_tile_of(Size pixels, Size pixel) noexcept {
-  const std::make_integer_sequence<Size, widest(Blocks)> all{};
-  return pixel == kBlock ? conv_tile_of<Blocks, kBlock>(pixels, all) : conv_tile_of<Blocks, 0>(pixels, all);
-}
-template <Size... I>
-inline Tile depthwise_tile_of(Size pixels, std::integer_sequence<Size, I...>) noexcept {
-  static constexpr Tile tiles[] = {depthwise_tile<I + 1>...};
-  return tiles[pixels - 1];
-}
-
 /// The run of at most `most` pixels that covers a row with the least work; the last may overlap the one before it.
-inline Size best_run(Size columns, Size most) noexcept {
+constexpr Size best_run(Size columns, Size most) noexcept {
   Size best = 1, least = columns * 3;
   for (Size run = 2; run <= most && run <= columns; ++run) {
     const Size work = ceil_div(columns, run) * (run + 2);
@@ -228,16 +218,27 @@ inline Size best_run(Size columns, Size most) noexcept {
   return best;
 }
 
+/// The tiles that one layer needs, and no others: for `together` blocks at once, and for a block that is left over.
+struct Tiles {
+  Tile set, one;
+  Size together, run, run_of_one;
+};
+template <Size Columns, Size OutBlocks, Size Pixel, bool Grouped>
+inline Tiles conv_tiles() noexcept {
+  constexpr Size one = best_run(Columns, widest(1)), two = best_run(Columns, widest(2));
+  if constexpr (Grouped || OutBlocks == 1 || widest(2) < 2) {
+    return {conv_tile<1, one, Pixel>, conv_tile<1, one, Pixel>, 1, one, one};
+  } else if constexpr (OutBlocks % 2 == 0) {
+    return {conv_tile<2, two, Pixel>, conv_tile<2, two, Pixel>, 2, two, two};
+  } else {
+    return {conv_tile<2, two, Pixel>, conv_tile<1, one, Pixel>, 2, two, one};
+  }
+}
+
 template <class Curve>
-inline void conv_rows(const Conv& p, bool depthwise, const float* x, const float* w, const float* bias, const float* r,
-                      float* y, Curve curve) noexcept {
-  constexpr Size kTogether = widest(2) > 1 ? 2 : 1;
-  const Size together = depthwise || p.ranges ? 1 : kTogether, sets = ceil_div(p.out_blocks, together);
-  const Size run = best_run(p.columns, depthwise ? 4 : widest(together));
-  const Size run_of_one = best_run(p.columns, depthwise ? 4 : widest(1));
-  const Tile one = depthwise ? depthwise_tile_of(run_of_one, std::make_integer_sequence<Size, 4>{})
-                             : conv_tile_of<1>(run_of_one, p.pixel);
-  const Tile set_tile = together == 1 ? one : conv_tile_of<kTogether>(run, p.pixel);
+inline void conv_rows(const Conv& p, const Tiles& tiles, bool depthwise, const float* x, const float* w,
+                      const float* bias, const float* r, float* y, Curve curve) noexcept {
+  const Size together = tiles.together, sets = ceil_div(p.out_blocks, together);
   for (Size item = 0; item < p.images * p.rows * sets; ++item) {
     const Size n = item / (p.rows * sets), rest = item % (p.rows * sets);
     const Size i = p.rows_first ? rest / sets : rest % p.rows;
@@ -260,19 +261,20 @@ inline void conv_rows(const Conv& p, bool depthwise, const float* x, const float
     t.w_block = p.channels * p.kernel_h * p.kernel_w * kBlock;
     t.r_plane = p.r.plane;
     t.y_plane = p.y.plane;
-    const Tile tile = blocks == together ? set_tile : one;
-    const Size step = blocks == together ? run : run_of_one;
+    const Tile tile = blocks == together ? tiles.set : tiles.one;
+    const Size step = blocks == together ? tiles.run : tiles.run_of_one;
     for (Size j = 0; j < p.columns; j += step) tile(p, t, j + step <= p.columns ? j : p.columns - step);
     for (Size k = 0; k < blocks; ++k) bend(t.y + k * p.y.plane, p.columns * kBlock, curve);
   }
 }
-template <class Curve>
+template <Size Columns, Size OutBlocks, Size Pixel, bool Grouped, class Curve>
 inline void conv(const Conv& p, const float* x, const float* w, const float* bias, const float* r, float* y,
                  Curve curve) noexcept {
-  conv_rows(p, false, x, w, bias, r, y, curve);
+  conv_rows(p, conv_tiles<Columns, OutBlocks, Pixel, Grouped>(), false, x, w, bias, r, y, curve);
 }
-template <class Curve>
+template <Size Columns, class Curve>
 inline void depthwise(const Conv& p, const float* x, const float* w, const float* bias, const float* r, float* y,
                       Curve curve) noexcept {
-  conv_rows(p, true, x, w, bias, r, y, curve);
+  constexpr Size run = best_run(Columns, 4);
+  conv_rows(p, {depthwise_tile<run>, depthwise_tile<run>, 1, run, run}, true, x, w, bias, r, y, curve);
 }

@@ -151,11 +151,10 @@ class Translator {
   int image(const Port& port) { return image(port.buffer, port.shape, kBlock); }
   int image(const Step& step, size_t input = 0) { return image(step.inputs[input]); }
 
-  /// A function that rounds a float to what the buffer's bytes hold.
+  /// What rounds floats to what the buffer's bytes hold.
   std::string rounding(int buffer) const {
     const narrow::Affine& as = program_.buffers[at(buffer)].affine;
-    return fmt::format("[](float v) noexcept {{ return rounded(v, {}, {}, {}); }}", number(1 / as.scale),
-                       number(as.scale), number(as.zero));
+    return fmt::format("Rounded{{{}, {}, {}}}", number(1 / as.scale), number(as.scale), number(as.zero));
   }
 
   /// The image (or, plain, the rows) of a buffer, rounded to bytes: itself where it was stored so, else a copy.
@@ -167,9 +166,7 @@ class Translator {
     add("rounded to 8 bits", {slot}, copy, [=, this] {
       const Slot& s = slots_[at(copy)];
       return fmt::format(
-          "  for_each_row({}, {}, {}, {}, {}, {}, {},\n"
-          "               [](float* y, const float* a, const float*, Size count) noexcept {{\n"
-          "                 for (Size k = 0; k < count; ++k) y[k] = {}(a[k]);\n               }});\n",
+          "  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n",
           s.block == 0 ? fmt::format("1, 1, 1, {}", element_count(s.shape))
                        : fmt::format("{}, {}, {}, {}", s.shape[0], blocks(s), s.shape[2], s.shape[3] * s.block),
           layout(copy), layout(slot), layout(slot), pointer(copy), pointer(slot), pointer(slot), rounding(buffer));
@@ -260,22 +257,23 @@ class Translator {
       std::string table, name = "nullptr";
       if (op.groups > 1 && !depthwise) {
         name = "ranges";
-        for (const Range& range : ranges) {
-          table +=
-              fmt::format("{}{{{}, {}, {}}}", table.empty() ? "" : ", ", range.first, range.channels, range.weights);
-        }
+        for (const Range& r : ranges) table += fmt::format("{{{}, {}, {}}}, ", r.first, r.channels, r.weights);
         table = "    static constexpr Range ranges[] = {" + table + "};\n";
       }
+      const int64_t pixel = op.stride[1] * block;
+      const std::string call = depthwise ? fmt::format("depthwise<{}>", y[3])
+                                         : fmt::format("conv<{}, {}, {}, {}>", y[3], ceil_div(y[1], kBlock),
+                                                       pixel == kBlock ? pixel : 0, op.groups > 1);
       return fmt::format(
           "  {{\n{}"
           "    constexpr Conv p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
           "{}}};\n"
           "    {}(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
-          op.dilation[0], block, op.dilation[1] * block, op.stride[1] * block, layout(from), layout(to),
-          layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first,
-          depthwise ? "depthwise" : "conv", pointer(from, op.padding.left), weights, bias,
-          residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+          op.dilation[0], block, op.dilation[1] * block, pixel, layout(from), layout(to), layout(residual), name,
+          depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first, call,
+          pointer(from, op.padding.left), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to),
+          curve(s));
     });
   }
 
