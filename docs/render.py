@@ -246,7 +246,7 @@ SYSTEMS = {
         ("systems/plain8", "control: `plain8`, the deployed network trained directly"),
     ],
     "skipnet": [
-        ("systems/skipnet", "SkipNet: half of the gates open, by image (blocks computed, then multiplied by their gate)"),
+        ("systems/skipnet", "SkipNet: half of the gates open, by image"),
         ("systems/skipnet-settled", "settled: the two most used of four gated blocks stay"),
         ("systems/resnet14", "control: `resnet14`, every block for every image"),
     ],
@@ -307,7 +307,7 @@ def branch_speed():
     base = r["forms"]["none"]
     body = [[f["label"], f"{f['images_per_s']:.0f}", f"{base['images_per_s'] / f['images_per_s']:.2f}",
              f"{f['peak_mib']:.0f}", f"{f['peak_mib'] - r['idle_mib']:.0f}"] for f in r["forms"].values()]
-    return rows(["branches of `plain11`", "images/s", "time, relative", "peak memory, MiB", "of it for the step, MiB"], body)
+    return rows(["branches of `plain11`", "images/s", "time, relative", "peak memory, MiB", "of it, more than at batch 1, MiB"], body)
 
 
 def number_formats(name):

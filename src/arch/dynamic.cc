@@ -88,12 +88,14 @@ Graph build_condconv(const ArchOptions& options) {
 Graph build_skipnet(const ArchOptions& options) {
   return StagedBuilder("skipnet", options, 2)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
+        const bool gates = has_shortcut(b, x, out, stride);
+        const ValueId open = gates ? gate(b, name + ".gate", x) : ValueId{};  // first, so that the rest can be skipped
         const ValueId in = b.enter(name, x, {{3, stride}, {3, 1}});
         ValueId y = b.branched(name + ".conv1", in, {.out = out, .stride = stride});
         y = b.branched(name + ".conv2", b.activate(name + ".act1", y), {.out = out});
         const ValueId shortcut = b.residual(name, x, out, stride, 2);
-        if (has_shortcut(b, x, out, stride)) {
-          y = b.graph().node(name + ".gated", Binary{Binary::Kind::mul}, {y, gate(b, name + ".gate", x)});
+        if (gates) {
+          y = b.graph().node(name + ".gated", Binary{Binary::Kind::mul}, {y, open});
           y = b.add_fading(name + ".add", shortcut, y, "skipped");
         } else {
           y = b.add(name + ".add", y, shortcut);

@@ -8,6 +8,7 @@
 #include "runtime/arena.h"
 #include "runtime/kernels/rows.h"
 #include "runtime/narrow.h"
+#include "runtime/skip.h"
 #include "runtime/tuner.h"
 
 namespace reducenet {
@@ -44,6 +45,7 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
   choose_kernels(allowed, tuner ? &*tuner : nullptr);
   place_outputs();
   lay_out();
+  find_skips(program_);
 }
 
 /// Whether a tensor may lie so: blocks are of images, bytes and halves of rows of a matrix too.
@@ -253,6 +255,16 @@ void Executable::run(const float* input, float* output, Plan::Arena& arena, doub
   }
   float* const scratch = arena.memory.data() + scratch_at_;
   for (const Step& step : program_.steps) {
+    const bool closed = step.gate >= 0 && *arena.buffers[static_cast<size_t>(step.gate)] == 0;
+    if (closed && step.zeroed < 0) {
+      if (times) *times++ = 0;
+      continue;
+    }
+    if (closed) {
+      const int masked = step.inputs[static_cast<size_t>(step.zeroed)].buffer;
+      const Buffer& x = buffer(masked);
+      std::fill_n(arena.buffers[static_cast<size_t>(masked)], storage(x.shape, x.layout), 0.0f);
+    }
     const auto start = times ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
     arena.threads.run(step.parts, [&](int part, int parts) noexcept {
       step.kernel->run({step, arena.buffers.data(), scratch + part * scratch_, part, parts});

@@ -113,6 +113,8 @@ struct Step {
   int64_t scratch = 0;         ///< floats that each thread needs during the step
   int threads = 1;             ///< that the plan has
   int parts = 1;               ///< into how many the step is divided
+  int gate = -1;               ///< a buffer of one number: while it is 0 the step does not run
+  int zeroed = -1;             ///< it runs all the same, this one of its inputs being zeros
 };
 
 /// What a kernel is called with.
