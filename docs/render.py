@@ -102,11 +102,11 @@ def collapse(key, scale, digits):
             cells = [r["forms"].get(form, {}).get(key) for form in COLLAPSE_FORMS]
             row = [r["model"], *("–" if c is None else f"{c / scale:.{digits}f}" for c in cells)]
             if key == "median_ms":
-                best = min(c for c in cells[:-1] if c is not None)
-                row.append("–" if cells[-1] is None else f"{cells[-1] / best:.2f}")
+                for ratio in ("ours_to_best", "control_to_best"):
+                    row.append("–" if ratio not in r else "{1:.3f} ({0:.3f} to {2:.3f})".format(*r[ratio]))
             body.append(row)
         header = ["network", "training form", "onnxsim", "onnxoptimizer", "its library's own", "ours"]
-        return rows(header + (["ours / best other"] if key == "median_ms" else []), body)
+        return rows(header + (["ours / best other", "control: that file / itself"] if key == "median_ms" else []), body)
     return table
 
 

@@ -6,9 +6,11 @@ of each from the training form's logits.
     bench/collapse/export_models.py FOLDER
     bench/collapse/compare.py FOLDER [--prepare | --measure] [--rounds 15] [--threads 1] [--json DIR] [NAME …]
 
---prepare makes the forms, --measure times those that are there; without either, both. Latencies are medians over rounds
-that run all forms in turn, in ONNX Runtime with its own optimisations on. --json writes DIR/NAME.json. Needs onnx,
-onnxsim, onnxoptimizer and onnxruntime.
+--prepare makes the forms, --measure times those that are there; without either, both; with names, those networks only.
+Latencies are medians over rounds that run all forms in turn, in ONNX Runtime with its own optimisations on. Then as many
+rounds of the best other form, ours, and the best other once more in a session of its own, the control: medians of the
+ratios within a round, with their quartiles. --json writes DIR/NAME.json. Needs onnx, onnxsim, onnxoptimizer and
+onnxruntime; pin it to a core for one thread (taskset -c 0).
 """
 import argparse
 import json
@@ -81,6 +83,18 @@ def timed(run, repeats):
     return 1e3 * (time.perf_counter() - start) / repeats
 
 
+def against(runs, best, again, image, repeats, rounds):
+    """Quartiles of the latency within a round over that of `best`: of ours, and of the same file in another session."""
+    control = lambda: again.run(None, {again.get_inputs()[0].name: image})[0]
+    control()
+    ours, same = [], []
+    for _ in range(rounds):
+        first = timed(runs[best], repeats[best])
+        ours.append(timed(runs["ours"], repeats["ours"]) / first)
+        same.append(timed(control, repeats[best]) / first)
+    return {"ours_to_best": statistics.quantiles(ours, n=4), "control_to_best": statistics.quantiles(same, n=4)}
+
+
 def measure(path, rounds, threads):
     forms = {name: form_of(path, name) for name in FORMS if form_of(path, name).exists()}
     sessions = {name: session(form, threads) for name, form in forms.items()}
@@ -93,15 +107,18 @@ def measure(path, rounds, threads):
     for _ in range(rounds):
         for name, run in runs.items():
             latencies[name].append(timed(run, repeats[name]))
+    medians = {name: statistics.median(values) for name, values in latencies.items()}
+    best = min((name for name in medians if name != "ours"), key=medians.get)
+    pairs = against(runs, best, session(forms[best], threads), image, repeats, rounds) if "ours" in runs else {}
     made = json.loads(path.with_name(path.stem + ".collapse.json").read_text())
-    result = {"model": path.stem, "collapse_s": made["seconds"], "forms": {}}
+    result = {"model": path.stem, "collapse_s": made["seconds"], "best_other": best, **pairs, "forms": {}}
     if made["report"]:
         result |= {key: made["report"][key] for key in ("verified", "max_abs_error", "max_rel_error")}
     for name, form in forms.items():
         facts = tool_json("inspect", form) or {}
         result["forms"][name] = {
             "nodes": sum(node.op_type != "Constant" for node in onnx.load(form, load_external_data=False).graph.node),
-            "macs": facts.get("macs"), "median_ms": statistics.median(latencies[name]),
+            "macs": facts.get("macs"), "median_ms": medians[name],
             "difference": float(numpy.abs(runs[name]() - expected).max() / numpy.abs(expected).max()),
         }
     return result
@@ -136,6 +153,10 @@ def main():
             macs = f"{facts['macs'] / 1e6:8.1f} M MACs" if facts["macs"] else ""
             print(f"  {form:14} {facts['nodes']:4} nodes {macs}  {facts['median_ms']:7.2f} ms  "
                   f"difference {facts['difference']:.1e}", flush=True)
+        if "ours_to_best" in result:
+            low, middle, high = result["ours_to_best"]
+            print(f"  ours / {result['best_other']} {middle:.3f} ({low:.3f} to {high:.3f}), the same file "
+                  f"{result['control_to_best'][1]:.3f}", flush=True)
         if options.json:
             options.json.mkdir(parents=True, exist_ok=True)
             record = {"commit": commit.stdout.strip(), "machine": machine(), "onnxruntime": onnxruntime.__version__,

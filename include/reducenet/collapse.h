@@ -84,9 +84,9 @@ struct CollapseOptions {
   Cost cost;                ///< what Target::plan lowers; none: multiply-accumulates
 };
 
-/// What every patch lowers, compared in this order: nodes, then multiplications for one sample (unknown dimensions
-/// count as 1). The number of nodes bounds every sequence of patches. Where borders may change, multiplications come
-/// first, and no patch raises them.
+/// What every patch lowers, compared in this order: nodes (a sum of k terms counts as k − 1), then multiplications for
+/// one sample (unknown dimensions count as 1). The number of nodes bounds every sequence of patches. Where borders may
+/// change, multiplications come first, and no patch raises them.
 struct Measure {
   int64_t nodes = 0, work = 0;
   auto operator<=>(const Measure&) const = default;
@@ -127,8 +127,8 @@ Collapsed collapse(const Graph& graph, const CollapseOptions& options = {});
 
 /// The graph with every λ that a schedule moves at 0.
 Graph faded(Graph graph);
-/// Fades as ordinary ops: at λ = 0 the input that takes the fade's place, and nothing is left of what only the other one
-/// needs; a fade of two inputs at any other λ is a weighted sum. An activation's halfway through its fade stays.
+/// Fades as ordinary ops: at λ = 0 the input that takes the fade's place, and nothing is left of what only the other
+/// one needs; a fade of two inputs at any other λ is a weighted sum. An activation's halfway through its fade stays.
 /// Convolutions whose weights are computed from constants alone get them as constants.
 Graph settle(const Graph& graph);
 

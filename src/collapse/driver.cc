@@ -42,6 +42,11 @@ double largest(DType dtype) {
   }
 }
 
+/// A sum of k terms is k − 1 nodes.
+int64_t nodes_in(const Node& node) {
+  return std::holds_alternative<Variadic>(node.op) ? std::max<int64_t>(std::ssize(node.inputs) - 1, 1) : 1;
+}
+
 bool agree(const Shape& a, const Shape& b) {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](int64_t x, int64_t y) { return x == y || x < 0 || y < 0; });
@@ -50,8 +55,11 @@ bool agree(const Shape& a, const Shape& b) {
 }  // namespace
 
 Measure measure(const Graph& graph) {
-  Measure total{static_cast<int64_t>(graph.nodes.size()), 0};
-  for (size_t i = 0; i < graph.nodes.size(); ++i) total.work += work_of(graph, {static_cast<int32_t>(i)});
+  Measure total;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    total.nodes += nodes_in(graph.nodes[i]);
+    total.work += work_of(graph, {static_cast<int32_t>(i)});
+  }
   return total;
 }
 
@@ -285,7 +293,7 @@ std::string Driver::unique(const std::string& stem, std::unordered_set<std::stri
 Measure Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
   Measure change;
   for (const NodeId id : dead) {
-    change.nodes -= 1;
+    change.nodes -= nodes_in(graph_[id]);
     change.work -= work_of(graph_, id);
   }
   const size_t first_value = graph_.values.size(), first_node = graph_.nodes.size();
@@ -313,7 +321,7 @@ Measure Driver::apply(Patch patch, const std::vector<NodeId>& dead) {
   for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
     Node& node = graph_.nodes[i];
     node.name = unique(node.name, node_names_);
-    change.nodes += 1;
+    change.nodes += nodes_in(node);
     change.work += work_of(graph_, {static_cast<int32_t>(i)});
     revisit({static_cast<int32_t>(i)});
   }

@@ -194,6 +194,11 @@ class RandomGraph {
   ValueId sum(ValueId x) {
     const int64_t out = e_.chance(0.6) ? e_.channels(x) : e_.integer(1, 6), stride = e_.chance(0.7) ? 1 : 2;
     ValueId total = branch(x, out, stride);
+    if (!linear_ && e_.chance(0.15)) {
+      std::vector<ValueId> terms{total};
+      for (int64_t i = e_.integer(1, 4); i > 0; --i) terms.push_back(branch(x, out, stride));
+      return e_.node(Variadic{}, terms);
+    }
     for (int64_t i = e_.integer(1, 3); i > 0; --i) {
       const ValueId next = branch(x, out, stride);
       total = e_.chance(0.5) ? e_.add(total, next) : e_.add(next, total);

@@ -164,10 +164,39 @@ void max_pool(const MaxPool& op, const Array<T>& x, Array<T>& y) {
   }
 }
 
+/// multiply for rows of b that lie in one piece: each is read once for four rows of y.
+template <class T>
+void multiply_rows(int64_t rows, int64_t inner, int64_t columns, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                   int64_t b_row, T scale, T* y) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    T* const y0 = y + i * columns;
+    for (int64_t k = 0; k < inner; ++k) {
+      const T* const from = a + i * a_row + k * a_col;
+      const T s0 = scale * from[0], s1 = scale * from[a_row], s2 = scale * from[2 * a_row],
+              s3 = scale * from[3 * a_row];
+      const T* const line = b + k * b_row;
+      for (int64_t j = 0; j < columns; ++j) {
+        y0[j] += s0 * line[j];
+        y0[j + columns] += s1 * line[j];
+        y0[j + 2 * columns] += s2 * line[j];
+        y0[j + 3 * columns] += s3 * line[j];
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (int64_t k = 0; k < inner; ++k) {
+      const T s = scale * a[i * a_row + k * a_col];
+      for (int64_t j = 0; j < columns; ++j) y[i * columns + j] += s * b[k * b_row + j];
+    }
+  }
+}
+
 /// y[i,j] += scale · Σ_k a[i,k]·b[k,j], with element strides for transposition.
 template <class T>
 void multiply(int64_t rows, int64_t inner, int64_t columns, const T* a, int64_t a_row, int64_t a_col, const T* b,
               int64_t b_row, int64_t b_col, T scale, T* y) {
+  if (b_col == 1) return multiply_rows(rows, inner, columns, a, a_row, a_col, b, b_row, scale, y);
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
       T sum = 0;

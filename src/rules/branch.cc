@@ -60,9 +60,15 @@ Graph parallel_example(uint64_t seed, bool must_fire) {
   const int64_t out = e.chance(0.5) ? e.channels(x) : e.integer(1, 6);
   const int64_t stride = e.chance(0.6) ? 1 : 2;
   ValueId y = e.conv(x, {.out = out, .kernel = 3, .stride = stride, .dilation = 1, .padding = one});
+  std::vector<ValueId> terms{y};
   do {
-    y = e.add(y, branch(e, x, out, stride));
+    terms.push_back(branch(e, x, out, stride));
   } while (e.chance(0.4));
+  if (e.chance(0.3)) {
+    y = e.node(Variadic{}, terms);
+  } else {
+    for (size_t i = 1; i < terms.size(); ++i) y = e.add(y, terms[i]);
+  }
   e.output(y);
   e.maybe_read_again(x);
   return std::move(e).finish();

@@ -28,11 +28,17 @@ struct Term {
   std::string why;          ///< and the reason
 };
 
-/// Both inputs are data of the output's own shape.
+bool is_sum(const Op& op) {
+  const auto* sum = std::get_if<Variadic>(&op);
+  return sum && sum->kind == Variadic::Kind::sum;
+}
+
+/// Add, Sub or Sum whose inputs are data of the output's own shape.
 bool adds_equals(const Site& site, NodeId id) {
   const Node& node = site.graph[id];
   const auto* op = std::get_if<Binary>(&node.op);
-  if (!op || (op->kind != Binary::Kind::add && op->kind != Binary::Kind::sub)) return false;
+  const bool binary = op && (op->kind == Binary::Kind::add || op->kind == Binary::Kind::sub);
+  if (!binary && !(is_sum(node.op) && node.inputs.size() > 1)) return false;
   const auto& shape = site.graph[node.outputs[0]].shape;
   return shape && std::all_of(node.inputs.begin(), node.inputs.end(),
                               [&](ValueId in) { return !site.graph.constant(in) && site.graph[in].shape == shape; });
@@ -45,10 +51,12 @@ bool is_inner(const Site& site, ValueId value) {
 
 void collect_terms(const Site& site, NodeId id, double sign, std::vector<Term>& terms) {
   const Node& node = site.graph[id];
-  const bool minus = std::get<Binary>(node.op).kind == Binary::Kind::sub;
-  for (size_t i = 0; i < 2; ++i) {
+  const auto* op = std::get_if<Binary>(&node.op);
+  const bool minus = op && op->kind == Binary::Kind::sub;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
     const double term_sign = i == 1 && minus ? -sign : sign;
-    if (is_inner(site, node.inputs[i])) {
+    const bool inner = is_inner(site, node.inputs[i]);
+    if (inner && (term_sign > 0 || !is_sum(site.graph[site.uses.producer_of(node.inputs[i])].op))) {
       collect_terms(site, site.uses.producer_of(node.inputs[i]), term_sign, terms);
     } else {
       terms.push_back({.sign = term_sign, .value = node.inputs[i]});
@@ -102,7 +110,7 @@ std::string name_after(const Site& site, const Path& path) {
   return site.graph[path.maps.empty() ? site.node : path.maps.back().node].name;
 }
 
-/// Two terms become one; the others are added to it as they are.
+/// Two terms become one; the others are added to it as they are: by one Sum if the site's node is one.
 Patch merged(const Site& site, const std::vector<Term>& terms, size_t i, size_t j, const Path& a, const Path& b,
              const Geometry& into) {
   Patch patch(site.graph);
@@ -110,10 +118,19 @@ Patch merged(const Site& site, const std::vector<Term>& terms, size_t i, size_t 
   const ValueId result = site.graph[site.node].outputs[0];
   ValueId total =
       emit(patch, std::move(map), rank_of(site.graph, result), a.source, name_after(site, a.maps.empty() ? b : a));
+  std::vector<ValueId> added{total};
   for (size_t k = 0; k < terms.size(); ++k) {
-    if (k == i || k == j) continue;
-    const Binary op{terms[k].sign < 0 ? Binary::Kind::sub : Binary::Kind::add};
-    total = patch.node(site.graph[site.node].name, op, {total, terms[k].value});
+    if (k != i && k != j && terms[k].sign > 0) added.push_back(terms[k].value);
+  }
+  const std::string& name = site.graph[site.node].name;
+  if (added.size() > 2 && is_sum(site.graph[site.node].op)) {
+    total = patch.node(name, Variadic{}, std::move(added));
+  } else {
+    for (size_t k = 1; k < added.size(); ++k) total = patch.node(name, Binary{}, {total, added[k]});
+  }
+  for (size_t k = 0; k < terms.size(); ++k) {
+    if (k == i || k == j || terms[k].sign > 0) continue;
+    total = patch.node(name, Binary{Binary::Kind::sub}, {total, terms[k].value});
   }
   patch.replace(result, total);
   return patch;
@@ -182,7 +199,10 @@ Outcome merge_terms(const Site& site, bool residual) {
   const size_t rank = rank_of(site.graph, result);
   if ((rank != 2 && rank != 4) || !is_float(site.graph[result].dtype)) return NoMatch{};
   const auto& readers = site.uses.consumers_of(result);
-  if (site.uses.has_single_use(result) && adds_equals(site, readers[0])) return NoMatch{};  // the outer sum's matter
+  const bool variadic = is_sum(site.graph[site.node].op);
+  if (!variadic && site.uses.has_single_use(result) && adds_equals(site, readers[0])) {
+    return NoMatch{};  // the outer sum's matter
+  }
 
   std::vector<Term> terms;
   collect_terms(site, site.node, 1, terms);
