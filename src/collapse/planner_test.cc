@@ -166,6 +166,17 @@ TEST(Planner, CostsOfOpenSizesKeepTheStridesApart) {
   EXPECT_LT(relative_error(graph, result.graph, 1), 1e-9);
 }
 
+// What rules make of an open network has a nominal size as well: 12 → 1 → 4 + 2 is kept.
+TEST(Planner, CostsOfOpenSizesCoverWhatRulesMade) {
+  GraphBuilder b("open");
+  const ValueId x = b.conv("narrow", b.input("x", {1, 12, -1, -1}), 1, {2, 2}, {});
+  const ValueId y = b.node("relu1", Activation{}, {b.conv("first", x, 4, {1, 1}, {})});
+  const ValueId z = b.node("relu2", Activation{}, {b.conv("second", x, 2, {1, 1}, {})});
+  b.output(b.node("join", Concat{1}, {y, z}));
+  const Collapsed result = collapse(in_double(std::move(b).finish()), {.target = Target::plan});
+  EXPECT_EQ(result.graph.nodes.size(), 3u) << print(result.graph);
+}
+
 TEST(Planner, AnyCostMeasureIsNeverExceeded) {
   const Graph graph =
       in_double(build("article", {.modules = 2, .widths = {4, 6}, .head = "flatten", .height = 8, .width = 8}));

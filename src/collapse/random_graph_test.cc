@@ -5,11 +5,11 @@
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <ranges>
 
 #include "collapse/driver.h"
 #include "collapse/region.h"
 #include "collapse/shrink.h"
-#include "collapse/sizes.h"
 #include "collapse/testing.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
@@ -136,8 +136,13 @@ std::string fault(const Graph& graph, const Way& way, std::optional<Collapsed>& 
   try {
     result = collapse_if_possible(graph, way);
     if (!result) return {};
-    const auto macs = [&](const Graph& g) { return total_cost(with_sizes(g, 224), macs_cost); };
-    if (way.options.target == Target::plan && macs(result->graph) > macs(settle(graph))) return "the plan costs more";
+    const auto is_open = [&](ValueId in) {
+      return std::ranges::any_of(*graph[in].shape | std::views::drop(1), [](int64_t dim) { return dim < 0; });
+    };
+    const bool planned = way.options.target == Target::plan && std::ranges::none_of(graph.inputs, is_open);
+    if (planned && total_cost(result->graph, macs_cost) > total_cost(settle(graph), macs_cost)) {
+      return "the plan costs more";
+    }
     return fault(graph, *result, way.options.target == Target::module && !way.options.borders);
   } catch (const std::exception& error) {
     return error.what();
