@@ -244,7 +244,12 @@ Result frontier(Options options) {
   train::Recipe recipe = train::load_recipe(options.recipe);
   if (!options.data.empty()) recipe.data.path = options.data;
   for (const std::string& setting : options.settings) train::set(recipe, setting);
-  const std::vector<FrontierCell> cells = train::frontier_cells(recipe);
+  std::vector<FrontierCell> cells;
+  try {
+    cells = train::frontier_cells(recipe);
+  } catch (const Error& error) {
+    throw Error(error.kind(), options.recipe + ": " + error.what());
+  }
   Result result;
   if (options.list) {
     for (const FrontierCell& cell : cells) {
