@@ -53,7 +53,9 @@ std::vector<Explanation> explain(const Graph& before, const Collapsed& collapsed
       fate = fmt::format("removed by {}",
                          rules_at[node.name].empty() ? "settle" : fmt::to_string(fmt::join(rules_at[node.name], ", ")));
     } else {
+      const auto* opaque = std::get_if<Opaque>(&node.op);
       fate = is_linear(before, node) ? "kept, nothing to merge it with" : "kept, not linear";
+      if (opaque && !opaque->why.empty()) fate = "kept, not understood: " + opaque->why;
     }
     lines.push_back({node.name, describe(node.op), std::move(fate)});
   }
