@@ -49,7 +49,7 @@ class Example {
   Graph finish() && { return std::move(builder_).finish(); }
 
  private:
-  std::string name(const std::string& stem) { return stem + std::to_string(++count_); }
+  std::string name(const std::string& stem) { return stem + "_" + std::to_string(++count_); }
 
   GraphBuilder builder_;
   std::mt19937_64 random_;
