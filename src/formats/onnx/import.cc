@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "formats/base64.h"
 #include "formats/file.h"
@@ -55,7 +56,7 @@ std::optional<Tensor> constant_of(onnx::NodeProto& node, TensorReader& tensors) 
 }
 
 /// Element type of what an operator unknown to the table makes, as far as that follows from the operator.
-DType made_by(const onnx::NodeProto& node, DType first_input) {
+DType made_by(const onnx::NodeProto& node, std::span<const DType> inputs) {
   for (const char* type : {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}) {
     if (node.op_type() == type) return DType::i64;
   }
@@ -68,7 +69,8 @@ DType made_by(const onnx::NodeProto& node, DType first_input) {
       if (attribute.name() == "to") return dtype_of(static_cast<int>(attribute.i())).value_or(DType::string);
     }
   }
-  return first_input;
+  if (node.op_type() == "CastLike" && inputs.size() > 1) return inputs[1];
+  return inputs.empty() ? DType::f32 : inputs[0];
 }
 
 /// Builds a Graph from a model, and empties the model of what went into it.
@@ -229,7 +231,7 @@ class Importer {
         if (const auto info = infos.find(name); info != infos.end()) {
           describe(value, *info->second);
           value.dim_names.clear();
-          declared_.push_back(name);
+          declared_.insert(name);
         }
         naming(label(node, made), [&] { made.outputs.push_back(add_value(std::move(value))); });
       }
@@ -303,10 +305,27 @@ class Importer {
     return "";
   }
 
+  /// Whether the model itself says what type the value has.
+  bool is_declared(ValueId id) const {
+    return graph_[id].shape || declared_.contains(graph_[id].name) ||
+           std::ranges::find(graph_.outputs, id) != graph_.outputs.end();
+  }
+
   void infer(const Node& node) {
     std::vector<std::optional<Shape>> declared;
-    for (const ValueId id : node.outputs) declared.push_back(id ? graph_[id].shape : std::nullopt);
+    std::vector<std::optional<DType>> types;  // what the model says beats what follows from a guess
+    const bool guessing =
+        std::ranges::any_of(node.inputs, [&](ValueId id) { return id && guessed_.contains(id.index); });
+    for (const ValueId id : node.outputs) {
+      declared.push_back(id ? graph_[id].shape : std::nullopt);
+      types.push_back(guessing && id && is_declared(id) ? std::optional(graph_[id].dtype) : std::nullopt);
+    }
     shapes_->visit(node);
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      if (!node.outputs[k]) continue;
+      if (types[k]) graph_[node.outputs[k]].dtype = *types[k];
+      if (guessing && !types[k]) guessed_.insert(node.outputs[k].index);
+    }
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId id = node.outputs[k];
       if (!id || !graph_[id].shape) continue;
@@ -322,11 +341,12 @@ class Importer {
   }
 
   void make_opaque(Node& node, onnx::NodeProto& proto, std::string why) {
-    const DType first = node.inputs.empty() || !node.inputs[0] ? DType::f32 : graph_[node.inputs[0]].dtype;
+    std::vector<DType> inputs;
+    for (const ValueId id : node.inputs) inputs.push_back(id ? graph_[id].dtype : DType::f32);
     for (const ValueId id : node.outputs) {
-      const bool declared =
-          id && (graph_[id].shape || std::ranges::find(declared_, graph_[id].name) != declared_.end());
-      if (id && !declared) graph_[id].dtype = made_by(proto, first);
+      if (!id || is_declared(id)) continue;
+      graph_[id].dtype = made_by(proto, inputs);
+      guessed_.insert(id.index);
     }
     Opaque& op = std::get<Opaque>(node.op);
     op.domain = is_default(proto.domain()) ? "" : proto.domain();
@@ -402,7 +422,8 @@ class Importer {
   std::optional<ShapeInference> shapes_;
   std::unordered_map<std::string, ValueId> ids_;
   std::unordered_map<std::string, onnx::NodeProto*> protos_;              // by node name; nullptr for what was no node
-  std::vector<std::string> declared_;                                     // values with a value_info
+  std::unordered_set<std::string> declared_;                              // values with a value_info
+  std::unordered_set<int32_t> guessed_;                                   // values whose type follows from made_by
   std::vector<ValueId> read_;                                             // by any node, before simplify()
   std::unordered_map<std::string, std::vector<onnx::NodeProto*>> inner_;  // nodes that became part of another, by name
 };

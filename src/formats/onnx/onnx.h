@@ -9,7 +9,7 @@
 
 namespace reducenet {
 
-/// Reads an ONNX model of operator set 7 to 24 (https://github.com/onnx/onnx/blob/main/docs/IR.md). Nodes that the
+/// Reads an ONNX model of operator set 7 to 28 (https://github.com/onnx/onnx/blob/main/docs/IR.md). Nodes that the
 /// table does not understand, and all nodes of other operator sets, become Opaque and say why. What a Graph has no
 /// place for (producer, functions, value_info, other operator sets, defaults of inputs, how each node was written…)
 /// travels in metadata["onnx.model"], a ModelProto in base64; what nobody changed is written back field for field.

@@ -97,6 +97,24 @@ TEST(Onnx, RoundTripsOpsOnIndicesInEveryOperatorSet) {
   }
 }
 
+TEST(Onnx, BelievesTheModelOverAGuessedType) {
+  const std::string type = "type { tensor_type { elem_type: 10 shape { dim { dim_value: 3 } } } }";
+  const onnx::ModelProto model = model_of(
+      "node { input: 'c' output: 'g' name: 'guess' op_type: 'Unknown' domain: 'other' } "
+      "node { input: 'f' input: 'x' output: 'l' name: 'like' op_type: 'CastLike' } "
+      "node { input: 'l' output: 'a' name: 'relu' op_type: 'Relu' } "
+      "node { input: 'c' input: 'g' input: 'a' output: 'y' name: 'where' op_type: 'Where' } "
+      "input { name: 'c' type { tensor_type { elem_type: 9 shape { dim { dim_value: 3 } } } } } "
+      "input { name: 'f' type { tensor_type { elem_type: 1 shape { dim { dim_value: 3 } } } } } "
+      "input { name: 'x' " +
+          type + " } output { name: 'y' " + type + " }",
+      "ir_version: 8 opset_import { version: 17 } opset_import { domain: 'other' version: 1 }");
+  const Graph graph = read(model);
+  EXPECT_EQ(graph[graph.nodes[2].outputs[0]].dtype, DType::f16);
+  EXPECT_EQ(graph[graph.outputs[0]].dtype, DType::f16);
+  expect_same(written(graph), model);
+}
+
 TEST(Onnx, FollowsTheIntegersThatShapesAreComputedWith) {
   // x.view(x.size(0), -1), as PyTorch writes it with a dynamic batch
   const Graph graph =

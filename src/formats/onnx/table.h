@@ -15,7 +15,7 @@
 namespace reducenet {
 
 /// The newest version of ONNX's default operator set whose operators this table understands.
-inline constexpr int64_t kNewestOpset = 24;
+inline constexpr int64_t kNewestOpset = 28;
 
 /// What a row's `read` sees of a node. Reading goes on after refuse(), with defaults; the node then stays Opaque and
 /// keeps the first reason. Throws Error(bad_input) for what no version of ONNX allows.
