@@ -30,12 +30,12 @@ LABELS = {
 
 
 def load(grid):
-    """{cell: [result, …] by seed} in the order of LABELS."""
+    """{cell: [result, …] by seed}: those of LABELS in its order, the others by name."""
     cells = {}
     for path in sorted((RESULTS / grid).glob("*.json")):
         result = json.loads(path.read_text())
         cells.setdefault(result["cell"], []).append(result)
-    return {name: cells[name] for name in LABELS if name in cells}
+    return {name: cells[name] for name in [*LABELS, *sorted(set(cells) - set(LABELS))] if name in cells}
 
 
 def rows(header, body):
@@ -51,17 +51,18 @@ def spread(values, digits=2):
     return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def foundation(names):
+def experiments(grid, names=None):
+    """One row a cell of docs/results/GRID that has results: those named, or all."""
     def table():
-        cells = load("foundation")
+        cells = load(grid)
         body = []
-        for name in names:
+        for name in names or cells:
             results = cells.get(name)
             if not results:
                 continue
             last = results[-1]
             body.append([
-                LABELS[name],
+                LABELS.get(name, f"`{name}`"),
                 spread([100 * r["deployed_top1"] for r in results]),
                 len(results),
                 last["collapse"]["nodes_after"],
@@ -455,9 +456,10 @@ TABLES = {
     "collapse-strips": collapse_strips,
     "collapse-search": collapse_search,
     "train-speed": train_speed,
-    "linear": foundation(["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
+    "linear": experiments("foundation", ["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
                           "softmax-phases", "softmax-pixels"]),
-    "reduce": foundation(["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
+    "reduce": experiments("foundation", ["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
+    "fading": experiments("fading"),
 }
 
 
