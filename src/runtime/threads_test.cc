@@ -52,9 +52,9 @@ TEST(Threads, AloneItRunsOnTheCaller) {
 }
 
 TEST(Threads, AfterAnInterruptionTheCallerWorksAloneForAWhile) {
-  // Both parts begin, then the other thread's is held up: only tries in which it did not begin in time prove nothing.
-  int parts = 2;
-  for (int attempt = 0; attempt < 20 && parts == 2; ++attempt) {
+  // Both parts begin, then the other thread's is held up. Tries in which it did not begin in time prove nothing.
+  int parts = 2, proofs = 0;
+  for (int attempt = 0; attempt < 1000 && proofs < 20 && parts == 2; ++attempt) {
     Threads threads(2);
     threads.run(2, [](int, int) noexcept {});
     std::atomic<bool> other{false};
@@ -72,7 +72,9 @@ TEST(Threads, AfterAnInterruptionTheCallerWorksAloneForAWhile) {
     threads.run(2, [&](int part, int of) noexcept {
       if (part == 0) parts = of;
     });
+    proofs += other;
   }
+  if (proofs == 0) GTEST_SKIP() << "no second CPU was free";
   EXPECT_EQ(parts, 1);
 }
 
