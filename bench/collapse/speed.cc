@@ -30,13 +30,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Graph faded(Graph graph) {
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
-  return graph;
-}
-
 void measure_search(bool json) {
   constexpr int kRuns = 11;
   const Graph graph = faded(build("reduce", {.modules = 48, .widths = {2, 2, 2}, .height = 8, .width = 8}));

@@ -12,7 +12,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -26,20 +25,11 @@
 #include "reducenet/formats.h"
 #include "reducenet/quantize.h"
 #include "reducenet/runtime.h"
+#include "timing.h"
 
 using namespace reducenet;
-using Clock = std::chrono::steady_clock;
 
 namespace {
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 /// Milliseconds of the median run in a round of about 50 ms.
 double time_round(const std::function<void()>& run) {
@@ -54,11 +44,7 @@ double time_round(const std::function<void()>& run) {
 }
 
 Graph deploy_net(const std::string& name) {
-  Graph graph = build(name, {});
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
-  return collapse(graph).graph;
+  return collapse(faded(build(name, {}))).graph;
 }
 
 using Run = void (*)(const float*, float*);

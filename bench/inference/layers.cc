@@ -7,7 +7,6 @@
 // double.
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -20,6 +19,7 @@
 #include "inference/fma-inl.h"
 #include "runtime/executable.h"
 #include "runtime/test_graphs.h"
+#include "timing.h"
 
 #if HWY_ONCE
 namespace reducenet {
@@ -28,11 +28,6 @@ HWY_EXPORT(fma_turns);
 using namespace reducenet;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 double fma_peak() {
   float sink[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};

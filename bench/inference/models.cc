@@ -20,11 +20,7 @@ using namespace reducenet;
 namespace {
 
 Graph trained(const char* name, ArchOptions options) {
-  Graph graph = build(name, std::move(options));
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
-  return settle(graph);
+  return settle(faded(build(name, std::move(options))));
 }
 
 void write(const std::filesystem::path& folder) {

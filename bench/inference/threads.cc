@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -25,6 +24,7 @@
 #include "reducenet/formats.h"
 #include "reducenet/runtime.h"
 #include "runtime/threads.h"
+#include "timing.h"
 
 #if HWY_ONCE
 namespace reducenet {
@@ -34,21 +34,11 @@ using namespace reducenet;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 void pin(int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(core, &set);
   pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 /// GFLOP/s of `cores` at once, each pinned: the median over rounds of the sum.

@@ -6,7 +6,6 @@
 //   output FILE   one run, its output written as raw floats
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -17,15 +16,11 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "reducenet/runtime.h"
+#include "timing.h"
 
 using namespace reducenet;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 Tune tune_named(const std::string& name) {
   return name == "full" ? Tune::full : name == "fast" ? Tune::fast : Tune::none;

@@ -9,7 +9,6 @@
 // names. Prints one JSON object a line.
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -22,27 +21,14 @@
 #include "reducenet/quantize.h"
 #include "reducenet/runtime.h"
 #include "runtime/test_graphs.h"
+#include "timing.h"
 
 using namespace reducenet;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
 Graph deploy_net(const std::string& name) {
-  Graph graph = name.find('.') == std::string::npos ? build(name, {}) : settle(load(name));
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
-  return collapse(graph).graph;
+  return collapse(faded(name.find('.') == std::string::npos ? build(name, {}) : load(name))).graph;
 }
 
 /// Four equal layers, so that what stands around them counts little.

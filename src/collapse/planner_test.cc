@@ -83,11 +83,7 @@ TEST(Planner, AnAllLinearNetworkIsOneAffineLayer) {
   for (const char* head : {"pool", "flatten"}) {
     ArchOptions options{.modules = 2, .widths = {4, 6, 16}, .branches = {"1x1"}, .height = 16, .width = 12};
     options.head = head;
-    Graph graph = build("article", options);
-    for (Node& node : graph.nodes) {
-      if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-    }
-    const Collapsed result = planned(in_double(graph));
+    const Collapsed result = planned(in_double(faded(build("article", options))));
     ASSERT_EQ(result.graph.nodes.size(), 2u) << print(result.graph);
     EXPECT_TRUE(std::holds_alternative<Gemm>(result.graph.nodes[1].op));
   }

@@ -28,11 +28,7 @@ class NarrowNetworks : public ::testing::TestWithParam<const char*> {};
 
 /// A whole network: mean error over the standard deviation of the outputs. 8 bits leave about 2⁻⁸ of the range a layer.
 TEST_P(NarrowNetworks, StayNearFloat32) {
-  Graph graph = build(GetParam(), {});
-  for (Node& node : graph.nodes) {
-    if (auto* fade = std::get_if<Fade>(&node.op)) fade->lambda = 0;
-  }
-  graph = collapse(graph).graph;
+  Graph graph = collapse(faded(build(GetParam(), {}))).graph;
   set_quantization(graph, calibrate(graph, random_batches(graph, 8, 5), 1));
   ASSERT_TRUE(quantization(graph));
   const Plan exact(graph), bytes(graph, {.threads = 2, .dtype = DType::i8, .narrow_everywhere = true}),
