@@ -13,23 +13,12 @@ import itertools
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
+import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def commit():
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
-
-
-def cpu():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ")[1]
-    return platform.processor()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
 
 
 def once(tool, model, out, cores):
@@ -81,7 +70,7 @@ def main():
           f"{search['plan_ms']} ms; nothing to find among {search['nodes_after']} in {search['nothing_ms']} ms")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"commit": commit(), "cpu": cpu(), "runs": options.runs, "models": results,
+        options.json.write_text(json.dumps({"commit": commit(), "cpu": cpu_model(), "runs": options.runs, "models": results,
                                             "search": search}, indent=1) + "\n")
 
 

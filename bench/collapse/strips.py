@@ -11,6 +11,7 @@ import json
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -19,7 +20,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
+
 TOOL = ROOT / "build/reducenet"
 #        in, middle, out, side, stride of the second
 SHAPES = [(16, 16, 32, 32, 2), (32, 32, 64, 32, 2), (64, 64, 128, 16, 2), (64, 64, 128, 56, 2),
@@ -85,8 +88,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    cpu = next(line.split(": ")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for shape in SHAPES:
@@ -95,7 +96,7 @@ def main():
             print(f"{shape}: {r['nodes_after']} nodes, MACs ×{r['macs']:.3f}, parameters ×{r['parameters']:.2f}, latency "
                   f"×{r['latency']:.3f} of {r['whole_ms']:.3f} ms", flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"commit": commit.stdout.strip(), "cpu": cpu, "rounds": options.rounds,
+        options.json.write_text(json.dumps({"commit": commit(), "cpu": cpu_model(), "rounds": options.rounds,
                                             "onnxruntime": onnxruntime.__version__, "pairs": results}, indent=1) + "\n")
 
 

@@ -12,24 +12,13 @@ import argparse
 import concurrent.futures
 import json
 import pathlib
-import platform
 import shlex
 import subprocess
 import sys
 import tomllib
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def cpu_model():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def commit():
-    return subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
 
 
 def tool_json(tool, arguments, log):

@@ -9,11 +9,13 @@ ranges from 256 training images, top-1 over all test images. Every entry has the
 import argparse
 import json
 import pathlib
-import platform
 import subprocess
+import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
+
 RESULTS = ROOT / "docs/results/number-formats"
 NAMES = ["plain29", "plain11", "resnet20", "affine-2048", "3x3-64x56", "3x3-128x28", "3x3-256x14", "3x3-512x7", "1x1-64x56",
          "1x1-256x14", "depthwise3-64x56", "depthwise7-256x14", "3x3-groups-of-16-128x28"]
@@ -24,9 +26,7 @@ def output(*command):
 
 
 def origin(command):
-    cpu = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.machine())
-    return {"commit": output("git", "rev-parse", "--short", "HEAD").strip(), "machine": cpu, "command": command}
+    return {"commit": commit(), "machine": cpu_model(), "command": command}
 
 
 def keep(file, entries):

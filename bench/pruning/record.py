@@ -8,9 +8,11 @@ Points are left out; beside the rest stand the commit and the two commands that 
 import argparse
 import json
 import pathlib
-import subprocess
+import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit  # noqa: E402
+
 LEFT_OUT = {"points", "regions", "families", "kept", "out", "interrupted"}
 
 
@@ -22,10 +24,8 @@ def main():
     parser.add_argument("--command", required=True, help="the command that measured it")
     parser.add_argument("--commit", help="where the measured build came from (HEAD)")
     given = parser.parse_args()
-    commit = given.commit or subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=True, text=True,
-                                            capture_output=True).stdout.strip()
     result = {k: v for k, v in json.loads(given.source.read_text()).items() if k not in LEFT_OUT}
-    result |= {"commit": commit, "trained": given.trained, "command": given.command}
+    result |= {"commit": given.commit or commit(), "trained": given.trained, "command": given.command}
     path = ROOT / f"docs/results/pruning/{given.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")

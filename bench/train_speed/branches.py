@@ -10,11 +10,13 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import subprocess
+import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
+
 FORMS = {
     "none": ("none", ["model.branches=[]"]),
     "normed": ("a BN each, outputs added", ["model.branch_sum=normed"]),
@@ -53,10 +55,7 @@ def main():
     result = {"threads": options.threads, "rounds": options.rounds, "batch": 128, "idle_mib": idle, "forms": {
         form: {"label": FORMS[form][0], "images_per_s": max(speed for speed, _ in found),
                "peak_mib": max(memory for _, memory in found)} for form, found in runs.items()}}
-    result["commit"] = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True,
-                                      text=True).stdout.strip()
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    result["machine"] = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.machine())
+    result |= {"commit": commit(), "machine": cpu_model()}
     for form in result["forms"].values():
         print(f"{form['label']}: {form['images_per_s']:.0f} images/s, {form['peak_mib']:.0f} MiB")
     if options.json:
