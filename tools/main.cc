@@ -29,12 +29,7 @@ constexpr Verb verbs[] = {
      declare_eval},
     {"predict", "Class names and probabilities for image files",
      "  reducenet predict small.onnx cat.jpg dog.png --top 3\n", declare_predict},
-    {"prune", "Cut channels or blocks, exactly; or measure many sub-networks of one budget",
-     "  reducenet prune run/model.safetensors -o small.safetensors --ratio 0.5 --criterion l1\n"
-     "  reducenet prune resnet.onnx -o small.onnx --ratio 0.3 --per-layer\n"
-     "  reducenet prune run/model.safetensors --data cifar-10-binary.tar.gz --sample 50 --criterion random,l1,taylor "
-     "--bn-batches 10\n",
-     declare_prune},
+    kPrune,
     {"bench", "Latency and throughput of a model on this machine",
      "  reducenet bench small.onnx --threads 2\n"
      "  reducenet bench small.safetensors --batch 32 --tune full --json\n",

@@ -26,12 +26,7 @@ constexpr Verb verbs[] = {
      declare_frontier},
     {"squeeze", "Widen the middle of the modules until it no longer helps, then their ends",
      "  reducenet squeeze recipes/cifar10-squeeze.toml --data cifar-10-binary.tar.gz --out squeeze\n", declare_squeeze},
-    {"prune", "Cut channels or blocks, exactly; or measure many sub-networks of one budget",
-     "  reducenet prune run/model.safetensors -o small.safetensors --ratio 0.5 --criterion l1\n"
-     "  reducenet prune resnet.onnx -o small.onnx --ratio 0.3 --per-layer\n"
-     "  reducenet prune run/model.safetensors --data cifar-10-binary.tar.gz --sample 50 --criterion random,l1,taylor "
-     "--bn-batches 10\n",
-     declare_prune},
+    kPrune,
 };
 
 /// Every step of training allocates the same large buffers: glibc is to keep them, not to return and fault them in

@@ -11,7 +11,6 @@ Action declare_eval(CLI::App& app);
 Action declare_export(CLI::App& app);
 Action declare_inspect(CLI::App& app);
 Action declare_predict(CLI::App& app);
-Action declare_prune(CLI::App& app);  // in both programs
 Action declare_verify(CLI::App& app);
 
 // In reducenet-train.
@@ -19,5 +18,15 @@ Action declare_demo(CLI::App& app);
 Action declare_frontier(CLI::App& app);
 Action declare_squeeze(CLI::App& app);
 Action declare_train(CLI::App& app);
+
+// In both programs.
+Action declare_prune(CLI::App& app);
+inline constexpr Verb kPrune{
+    "prune", "Cut channels or blocks, exactly; or measure many sub-networks of one budget",
+    "  reducenet prune run/model.safetensors -o small.safetensors --ratio 0.5 --criterion l1\n"
+    "  reducenet prune resnet.onnx -o small.onnx --ratio 0.3 --per-layer\n"
+    "  reducenet prune run/model.safetensors --data cifar-10-binary.tar.gz --sample 50 --criterion random,l1,taylor "
+    "--bn-batches 10\n",
+    declare_prune};
 
 }  // namespace reducenet::cli

@@ -1,5 +1,9 @@
-# Sourced by the tests of the command line: run a command, say what it should print and how it should end.
+# Sourced by the tests of the command line, after they have set tool: in a folder that goes when they end, run a command, say
+# what it should print and how it should end.
 tests=0 failures=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
 
 fail() {
   failures=$((failures + 1))
@@ -38,3 +42,10 @@ refuses() {
 
 # absent FILE: what a failed command must not leave behind.
 absent() { if [ -e "$1" ]; then fail "$1 was written"; fi; }
+
+# An image of one pixel: dot.png.
+make_dot() {
+  base64 -d >dot.png <<'PNG'
+iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==
+PNG
+}

@@ -1,16 +1,11 @@
 #!/bin/sh
 # prune.sh REDUCENET FIXTURES: pruning from the command line: one cut, many sub-networks, RMNet, and every bad input.
 set -u
-tool=$1 here=$(dirname "$(readlink -f "$0")")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+tool=$1
+. "$(dirname "$(readlink -f "$0")")/check.sh"
 "$2" . || exit 1
-. "$here/check.sh"
 echo 'not a model' >text.onnx
-base64 -d >dot.png <<'PNG'
-iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==
-PNG
+make_dot
 "$tool" collapse article.safetensors -o single.onnx --to single >/dev/null || exit 1
 present() { for file; do [ -s "$file" ] || fail "$file is missing"; done; }
 trains() { [ -x "$(dirname "$tool")/reducenet-train" ]; }

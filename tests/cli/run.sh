@@ -1,12 +1,9 @@
 #!/bin/sh
 # run.sh REDUCENET FIXTURES: every verb as it should go, and every bad input with its message and exit code.
 set -u
-tool=$1 here=$(dirname "$(readlink -f "$0")")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+tool=$1
+. "$(dirname "$(readlink -f "$0")")/check.sh"
 "$2" . || exit 1
-. "$here/check.sh"
 
 # Inputs that are not models or images.
 echo 'not a model' >text.onnx
@@ -17,9 +14,7 @@ head -c 1000 reduce.onnx >truncated.onnx
 mkdir cifar corrupt corrupt/test corrupt/test/a
 head -c 30000 /dev/zero >cifar/test_batch.bin
 for i in 1 2 3 4 5; do head -c 30730 /dev/zero >cifar/data_batch_$i.bin; done
-base64 -d >dot.png <<'PNG'
-iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==
-PNG
+make_dot
 printf '\377\330\377\340 no more' >corrupt/test/a/broken.jpg
 
 # The frame.

@@ -5,9 +5,6 @@ set -u
 tool=$1
 recipes=$2
 . "$(dirname "$(readlink -f "$0")")/check.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
 
 # system NAME HOLDS SETTING…: recipe NAME on generated images of 16x16; HOLDS is a jq filter that is true of what its collapse prints.
 system() {

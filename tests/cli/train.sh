@@ -3,9 +3,6 @@
 set -u
 tool=$1
 . "$(dirname "$(readlink -f "$0")")/check.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
 
 cat >tiny.toml <<'TOML'
 [model]

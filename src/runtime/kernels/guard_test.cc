@@ -5,9 +5,7 @@
 #include <cstring>
 #include <map>
 
-#include "hwy/highway.h"
-#include "runtime/executable.h"
-#include "runtime/kernels/trials.h"
+#include "runtime/kernels/target_test.h"
 
 // Every kernel, on every SIMD target, with each tensor and its scratch between two pages that must not be touched: once
 // with the last byte before the page behind, once with the first byte behind the page before.
@@ -40,15 +38,6 @@ class Guarded {
   float* data_;
 };
 
-class GuardTest : public ::testing::TestWithParam<testing::Trial> {
- protected:
-  void TearDown() override { use(0); }
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
-
 /// Runs one step by itself, in `parts`.
 void run_guarded(const Step& step, bool at_end, int parts, std::mt19937_64& random) {
   std::map<int, Guarded> buffers;
@@ -74,26 +63,28 @@ void run_guarded(const Step& step, bool at_end, int parts, std::mt19937_64& rand
   }
 }
 
-TEST_P(GuardTest, TouchesNothingOutside) {
-  const testing::Trial& trial = GetParam();
-  const KernelFilter only = [&](const Kernel& kernel, const Step& step) {
-    for (const Kernel* other : kernels()) {
-      if (other->name == trial.kernel && other->supports(step)) return kernel.name == trial.kernel;
-    }
-    return true;
-  };
-  for (uint64_t seed = 100; seed < 100 + testing::seeds(20); ++seed) {
-    testing::Dice dice(seed);
-    const Executable plan(trial.graph(dice), {.threads = 2, .tolerance = 1}, only);
+/// Every step of a plan on every target, whole and in two parts.
+class GuardTest : public testing::TargetTest {
+ protected:
+  static void run_everywhere(const Executable& plan, std::mt19937_64& random) {
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
       use(target);
       for (const Step& step : plan.steps()) {
         for (const bool at_end : {true, false}) {
-          run_guarded(step, at_end, 1, dice.random);
-          run_guarded(step, at_end, 2, dice.random);
+          run_guarded(step, at_end, 1, random);
+          run_guarded(step, at_end, 2, random);
         }
       }
     }
+  }
+};
+
+TEST_P(GuardTest, TouchesNothingOutside) {
+  const testing::Trial& trial = GetParam();
+  for (uint64_t seed = 100; seed < 100 + testing::seeds(20); ++seed) {
+    testing::Dice dice(seed);
+    const Executable plan(trial.graph(dice), {.threads = 2, .tolerance = 1}, only(trial));
+    run_everywhere(plan, dice.random);
   }
 }
 
@@ -105,15 +96,7 @@ TEST_P(NarrowGuardTest, TouchesNothingOutside) {
     const Graph graph = testing::in_narrow(GetParam().graph(dice), dice);
     for (const DType dtype : {DType::i8, DType::bf16}) {
       const Executable plan(graph, {.threads = 2, .dtype = dtype, .narrow_everywhere = true});
-      for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-        use(target);
-        for (const Step& step : plan.steps()) {
-          for (const bool at_end : {true, false}) {
-            run_guarded(step, at_end, 1, dice.random);
-            run_guarded(step, at_end, 2, dice.random);
-          }
-        }
-      }
+      run_everywhere(plan, dice.random);
       use(0);
     }
   }

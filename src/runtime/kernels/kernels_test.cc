@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "hwy/highway.h"
-#include "runtime/executable.h"
-#include "runtime/kernels/trials.h"
+#include "runtime/kernels/target_test.h"
 
 // Every kernel, on every SIMD target of this machine, against the oracle. Bound for an output y with n terms:
 //   |ŷ − y| ≤ 2·γ(n + 8)·(M + |y| + 1)
@@ -41,23 +39,10 @@ int64_t terms(const Graph& graph) {
   return most;
 }
 
-class KernelTest : public ::testing::TestWithParam<Trial> {
- protected:
-  void TearDown() override { use(0); }
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
+class KernelTest : public testing::TargetTest {};
 
 TEST_P(KernelTest, AgreesWithTheOracleOnEveryTarget) {
   const Trial& trial = GetParam();
-  const KernelFilter only = [&](const Kernel& kernel, const Step& step) {
-    for (const Kernel* other : kernels()) {
-      if (other->name == trial.kernel && other->supports(step)) return kernel.name == trial.kernel;
-    }
-    return true;
-  };
   for (uint64_t seed = 0; seed < testing::seeds(40); ++seed) {
     Dice dice(seed);
     Graph graph = trial.graph(dice);
@@ -69,7 +54,7 @@ TEST_P(KernelTest, AgreesWithTheOracleOnEveryTarget) {
     const std::vector<double> magnitude = testing::magnitudes(graph, inputs)[0].to_doubles();
     const double bound = trial.exact ? 0 : 2 * testing::gamma(terms(graph) + 8);
 
-    const Executable plan(graph, {.threads = 2, .tolerance = 1}, only);
+    const Executable plan(graph, {.threads = 2, .tolerance = 1}, only(trial));
     const auto used = [&](const Step& step) { return step.kernel->name == trial.kernel; };
     ASSERT_TRUE(std::any_of(plan.steps().begin(), plan.steps().end(), used)) << print(graph);
     // A kernel that adds an error of its own: 16 times what its scalar twin shows on one patch, of the largest M.

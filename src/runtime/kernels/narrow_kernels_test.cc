@@ -5,10 +5,8 @@
 #include <cstring>
 #include <set>
 
-#include "hwy/highway.h"
-#include "runtime/executable.h"
 #include "runtime/kernels/narrow_pack.h"
-#include "runtime/kernels/trials.h"
+#include "runtime/kernels/target_test.h"
 
 // Every kernel in 8 and 16 bits, on every SIMD target of this machine, against the oracle of the rounded network in
 // double. In 8 bits the sums are exact; what remains are a few roundings in float32, so a stored byte is the oracle's
@@ -63,14 +61,7 @@ Graph with_rounded_weights(Graph graph, DType dtype, const TensorScale& x) {
   return graph;
 }
 
-class NarrowKernelTest : public ::testing::TestWithParam<Trial> {
- protected:
-  void TearDown() override { use(0); }
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
+class NarrowKernelTest : public testing::TargetTest {};
 
 /// A layer that nothing but its own op, a residual and an activation dress: no batch norm to merge.
 Graph draw(const Trial& trial, Dice& dice) {
