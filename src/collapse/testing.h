@@ -48,7 +48,8 @@ inline double relative_error(const Graph& before, const Graph& after, uint64_t s
   return worst;
 }
 
-/// The network as training leaves it: statistics, gammas and betas far from their initial values, every λ that moves at 0.
+/// The network as training leaves it: statistics, gammas and betas far from their initial values, every λ that moves at
+/// 0.
 inline Graph as_trained(Graph graph, uint64_t seed = 1) {
   Example draw(seed);
   graph = faded(std::move(graph));

@@ -225,9 +225,9 @@ size_t fewest_inputs(const Op& op, size_t given) {
           [](const Normalize& o) { return size_t{o.kind == Normalize::Kind::layer ? 2u : 3u}; },
           [](const Fade& o) { return find_fade(o.kind).inputs; },
           [](const BatchNorm&) { return size_t{5}; },
-          [](const OneOf<Unary, Activation, AveragePool, MaxPool, GlobalAveragePool, Flatten, Transpose, Pad,
-                         Softmax, Identity, Dropout, GlobalMaxPool, Lrn, Reduce, ArgReduce, Hardmax, Slice, SplitAxis,
-                         Squeeze, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Cast> auto&) { return size_t{1}; },
+          [](const OneOf<Unary, Activation, AveragePool, MaxPool, GlobalAveragePool, Flatten, Transpose, Pad, Softmax,
+                         Identity, Dropout, GlobalMaxPool, Lrn, Reduce, ArgReduce, Hardmax, Slice, SplitAxis, Squeeze,
+                         SpaceDepth, Resize, ShapeOf, ConstantOfShape, Cast> auto&) { return size_t{1}; },
       },
       op);
 }

@@ -22,8 +22,8 @@ Outcome merge_behind(const Site& site, Accepts second);
 /// merge_chain of `first` before a convolution or a matrix product.
 Outcome merge_before(const Site& site, Accepts first);
 
-/// Σ ± linear(x) over the site's tree of Add, Sub and Sum: two terms that are chains of linear maps of one tensor → one map.
-/// `residual`: one of the two is the tensor itself; otherwise neither is.
+/// Σ ± linear(x) over the site's tree of Add, Sub and Sum: two terms that are chains of linear maps of one tensor → one
+/// map. `residual`: one of the two is the tensor itself; otherwise neither is.
 Outcome merge_terms(const Site& site, bool residual);
 
 }  // namespace reducenet

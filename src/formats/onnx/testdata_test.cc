@@ -11,8 +11,8 @@
 #include "formats/onnx/tensor.h"
 #include "formats/testing.h"
 
-// ONNX's own test models (Debian: libonnx-testdata), where they are installed; ONNX_TESTDATA names another folder of such
-// models, the newest operator sets among them (`collect_testcases` of the onnx package on PyPI makes them).
+// ONNX's own test models (Debian: libonnx-testdata), where they are installed; ONNX_TESTDATA names another folder of
+// such models, the newest operator sets among them (`collect_testcases` of the onnx package on PyPI makes them).
 
 namespace reducenet {
 namespace {
