@@ -48,8 +48,7 @@ Json settings_of(const PruneOptions& o) {
 
 /// Of the collapsed network, batch 1, one thread.
 double milliseconds(const Graph& graph, double seconds) {
-  const Collapsed collapsed = collapse(graph, {.target = Target::plan});
-  return bench(Plan(collapsed.graph, {.batch = 1, .threads = 1}), seconds).median_ms;
+  return measure_latency(collapse(graph, {.target = Target::plan}).graph, seconds).at("ms");
 }
 
 class Sampling {
@@ -76,7 +75,6 @@ class Sampling {
   Progress bar_;
   std::vector<Json> points_;
   const std::atomic<bool>* stop_ = nullptr;
-  std::map<std::string, double> score_seconds_;
   Json best_, whole_;
 };
 
@@ -103,7 +101,6 @@ Json Sampling::measure(const Criterion& criterion, int64_t index) {
   std::optional<uint64_t> draw;
   if (index > 0 || criterion.name == "random") draw = static_cast<uint64_t>(options_.seed + index);
   const double scored = subject_.score(criterion);
-  if (scored > 0) score_seconds_[std::string(criterion.name)] = scored;
   const Subnetwork sub = subject_.subnetwork(criterion, draw, name);
   Json json = {{"name", name},
                {"series", criterion.name},

@@ -30,15 +30,6 @@ ImageSet subset(const ImageSet& images, std::span<const int32_t> indices) {
   return part;
 }
 
-/// `count` of the indices, evenly spaced: images often lie class by class.
-std::vector<int32_t> spread(const std::vector<int32_t>& indices, int64_t count) {
-  const auto total = static_cast<int64_t>(indices.size());
-  if (count <= 0 || count >= total) return indices;
-  std::vector<int32_t> chosen;
-  for (int64_t i = 0; i < count; ++i) chosen.push_back(indices[static_cast<size_t>(i * total / count)]);
-  return chosen;
-}
-
 /// "model.onnx: …"
 std::string of_file(const PruneOptions& options, const std::string& message) {
   return options.model + ": " + message;
@@ -80,7 +71,8 @@ void PruneSubject::load_images() {
                 of_file(options_, "its classes are others than those of " + options_.data + ", or in another order"));
   }
   split_ = hold_out(images_, options_.validation, 0);
-  held_out_ = subset(images_, spread(split_.validation, options_.images));
+  held_out_ =
+      subset(images_, options_.images > 0 ? evenly_spaced(split_.validation, options_.images) : split_.validation);
 }
 
 int64_t PruneSubject::parts() const {

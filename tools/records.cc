@@ -38,8 +38,8 @@ void write_json(const std::filesystem::path& path, const Json& json) {
   write_atomically(path, std::as_bytes(std::span(text)));
 }
 
-Json measure_latency(const Graph& deployed) {
-  const BenchResult timed = bench(Plan(deployed, {.batch = 1, .threads = 1}), 1);
+Json measure_latency(const Graph& deployed, double seconds) {
+  const BenchResult timed = bench(Plan(deployed, {.batch = 1, .threads = 1}), seconds);
   return {{"ms", timed.median_ms}, {"p90_ms", timed.p90_ms}};
 }
 

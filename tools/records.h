@@ -12,7 +12,7 @@ namespace reducenet::cli {
 std::string machine();
 
 /// {ms, p90_ms} of a deployed model: the runtime, batch 1, one thread.
-Json measure_latency(const Graph& deployed);
+Json measure_latency(const Graph& deployed, double seconds = 1);
 
 /// The figures of a finished experiment, or null.
 Json read_json(const std::filesystem::path& path);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,8 @@ struct HoldOut {
   std::vector<int32_t> training, validation;
 };
 HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed);
+/// `count` of the indices (all, if there are no more), evenly spaced: images often lie class by class.
+std::vector<int32_t> evenly_spaced(std::span<const int32_t> indices, int64_t count);
 
 /// Decodes one JPEG or PNG file to height × width × channels (bilinear, antialiased; the aspect ratio is not kept). Its
 /// label is −1. Transparency is composited onto white; the orientation in EXIF is not applied. Errors name the file.

@@ -100,6 +100,8 @@ void sort_topologically(Graph& graph);
 /// Fills in shapes and dtypes of every value from inputs and constants. Throws Error(bad_input) naming node and op when
 /// an op cannot apply. Values behind Opaque ops keep whatever shape they have.
 void infer_shapes(Graph& graph);
+/// Forgets the shapes of all that nodes make, and infers them anew; those that an Opaque makes stay.
+void reinfer_shapes(Graph& graph);
 /// Output shapes of one op, given its input shapes and (where it matters) constants, a NaN in which stands for a number
 /// not known; the messages name no node.
 std::vector<std::optional<Shape>> output_shapes(const Op& op, std::span<const std::optional<Shape>> inputs,

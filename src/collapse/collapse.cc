@@ -147,10 +147,7 @@ Graph settle(const Graph& trained) {
   }
   if (!reshaped) return settled;
   remove_dead(settled);
-  for (const Node& node : settled.nodes) {
-    if (!std::holds_alternative<Opaque>(node.op)) settled[node.outputs[0]].shape.reset();
-  }
-  infer_shapes(settled);
+  reinfer_shapes(settled);
   return settled;
 }
 

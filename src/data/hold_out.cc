@@ -30,4 +30,12 @@ HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed) {
   return split;
 }
 
+std::vector<int32_t> evenly_spaced(std::span<const int32_t> indices, int64_t count) {
+  const auto total = static_cast<int64_t>(indices.size());
+  count = std::min(count, total);
+  std::vector<int32_t> chosen;
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(indices[static_cast<size_t>(i * total / count)]);
+  return chosen;
+}
+
 }  // namespace reducenet

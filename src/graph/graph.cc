@@ -175,17 +175,21 @@ void remove_dead(Graph& graph) {
   renumber(graph.outputs);
 }
 
-void set_batch(Graph& graph, int64_t batch) {
-  for (const ValueId id : graph.inputs) {
-    auto& shape = graph[id].shape;
-    if (shape && !shape->empty()) shape->front() = batch;
-  }
+void reinfer_shapes(Graph& graph) {
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.outputs) {
       if (id && !std::holds_alternative<Opaque>(node.op)) graph[id].shape.reset();
     }
   }
   infer_shapes(graph);
+}
+
+void set_batch(Graph& graph, int64_t batch) {
+  for (const ValueId id : graph.inputs) {
+    auto& shape = graph[id].shape;
+    if (shape && !shape->empty()) shape->front() = batch;
+  }
+  reinfer_shapes(graph);
 }
 
 }  // namespace reducenet

@@ -135,13 +135,8 @@ Graph cut_channels(const Graph& graph, const Channels& channels, const Cut& chos
     value.shape = value.constant->shape();
   }
   for (const ChannelEdit& edit : channels.edits) apply(edit, cut, made);
-  for (const Node& node : made.nodes) {
-    for (const ValueId id : node.outputs) {
-      if (id && !std::holds_alternative<Opaque>(node.op)) made[id].shape.reset();
-    }
-  }
   remove_dead(made);
-  infer_shapes(made);
+  reinfer_shapes(made);
   check(made);
   return made;
 }

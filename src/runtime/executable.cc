@@ -71,8 +71,8 @@ std::vector<const Kernel*> Executable::candidates(const Step& step, const Kernel
 }
 
 /// The kernel that is cheapest, `extra` costs included, and its own cost; what a kernel adds to the error stays below
-/// `most_error`.
-Executable::Choice Executable::cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner,
+/// `most_error`. `compares`: the cost is compared with those of other forms, so that one kernel alone is timed as well.
+Executable::Choice Executable::cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner, bool compares,
                                         const std::function<double(const Kernel&)>& extra) const {
   const std::vector<const Kernel*> found = candidates(step, allowed);
   // A kernel that the rule sees far behind is not worth running even once.
@@ -83,7 +83,7 @@ Executable::Choice Executable::cheapest(const Step& step, const KernelFilter& al
   for (const Kernel* kernel : found) best_by_rule = std::min(best_by_rule, by_rule(kernel));
   for (const Kernel* kernel : found) {
     double cost = kernel->cost(step);
-    if (tuner && (found.size() > 1 || compares_)) {
+    if (tuner && (found.size() > 1 || compares)) {
       if (by_rule(kernel) > kHopeless * best_by_rule) continue;
       cost = tuner->cost(step, *kernel);
     }
@@ -102,7 +102,7 @@ void Executable::choose_kernels(const KernelFilter& allowed, Tuner* tuner) {
   std::vector<Step> steps = std::move(program_.steps);
   program_.steps.clear();
   for (Step& step : steps) {
-    const Choice choice = cheapest(step, allowed, tuner, [&](const Kernel& kernel) {
+    const Choice choice = cheapest(step, allowed, tuner, /*compares=*/false, [&](const Kernel& kernel) {
       double cost = 0;
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         const Port& port = step.inputs[i];
@@ -147,12 +147,10 @@ void Executable::narrow(const Graph& graph, const KernelFilter& allowed, Tuner* 
   }
   mark_narrow(program_, options_.dtype, scales ? &*scales : nullptr);
   if (options_.narrow_everywhere) return;
-  // By the clock also where there is but one kernel: it is compared with those of another form.
-  compares_ = true;
   constexpr double kStep = 3000;  // what one step more costs: 60 ns
   keep_what_pays(program_, options_.dtype,
                  {[&](const Step& step) {
-                    const Choice choice = cheapest(step, allowed, tuner, [](auto&) { return 0.0; });
+                    const Choice choice = cheapest(step, allowed, tuner, /*compares=*/true, [](auto&) { return 0.0; });
                     return choice.kernel ? choice.cost : std::numeric_limits<double>::infinity();
                   },
                   [&](const Shape& shape, Layout from, Layout to) {
@@ -162,7 +160,6 @@ void Executable::narrow(const Graph& graph, const KernelFilter& allowed, Tuner* 
                     const Kernel& kernel = *reorder_kernel(from, to);
                     return kStep + (tuner ? tuner->cost(step, kernel) : kernel.cost(step));
                   }});
-  compares_ = false;
 }
 
 /// The buffer itself when it has the layout, else a copy that has it (made once).

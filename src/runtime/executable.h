@@ -51,7 +51,7 @@ class Executable {
   };
   bool can_lie(const Port& port, Layout layout) const;
   std::vector<const Kernel*> candidates(const Step& step, const KernelFilter& allowed) const;
-  Choice cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner,
+  Choice cheapest(const Step& step, const KernelFilter& allowed, Tuner* tuner, bool compares,
                   const std::function<double(const Kernel&)>& extra) const;
   void narrow(const Graph& graph, const KernelFilter& allowed, Tuner* tuner);
   void choose_kernels(const KernelFilter& allowed, Tuner* tuner);
@@ -66,7 +66,6 @@ class Executable {
   Program program_;
   int64_t input_size_ = 0, output_size_ = 0, batch_ = 1;
   double most_error_ = 0;                 // that a kernel may add to a step
-  bool compares_ = false;                 // single candidates are timed too
   int64_t scratch_at_ = 0, scratch_ = 0;  // floats: where scratch begins, and how much a thread has
 };
 

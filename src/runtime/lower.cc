@@ -416,12 +416,7 @@ Program lower(Graph graph, int64_t batch) {
                                         std::to_string(batch));
     }
   }
-  for (const Node& node : graph.nodes) {
-    for (const ValueId id : node.outputs) {
-      if (id && !std::holds_alternative<Opaque>(node.op)) graph[id].shape.reset();
-    }
-  }
-  infer_shapes(graph);
+  reinfer_shapes(graph);
   remove_identities(graph);
   remove_dead(graph);
   return Lowering(graph)();

@@ -37,11 +37,6 @@ void visit_fields(State& state, Visit visit) {
   visit("teacher_updates", state.teacher_updates);
 }
 
-Tensor to_tensor(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
-  return Tensor::of(plain.sizes().vec(), std::span(plain.data_ptr<float>(), static_cast<size_t>(plain.numel())));
-}
-
 void copy_into(at::Tensor target, const Tensor& source) {
   const c10::AutoGradMode no_grad(false);
   const std::vector<float> values = source.to_floats();
@@ -55,7 +50,7 @@ void copy_into(at::Tensor target, const Tensor& source) {
 void save_checkpoint(const std::filesystem::path& path, const Network& network, const NamedTorch& extra,
                      const RunState& state) {
   NamedTensors content = to_native(network.graph());
-  for (const auto& [name, tensor] : extra) content.tensors.emplace_back(name, to_tensor(tensor));
+  for (const auto& [name, tensor] : extra) content.tensors.emplace_back(name, from_torch(tensor));
   visit_fields(state, [&](const char* name, const auto& value) {
     content.metadata[std::string(kPrefix) + name] = fmt::format("{}", value);
   });

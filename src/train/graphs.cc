@@ -197,4 +197,8 @@ Graph conclude(const Graph& graph) {
   return done;
 }
 
+bool has_batch_norm(const Graph& graph) {
+  return std::ranges::any_of(graph.nodes, [](const Node& n) { return std::holds_alternative<BatchNorm>(n.op); });
+}
+
 }  // namespace reducenet::train

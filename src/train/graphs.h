@@ -27,4 +27,6 @@ void open_candidates(Graph& graph);
 /// LeakyReLU. Error(unsupported) names a fade of another kind that has not come to an end.
 Graph conclude(const Graph& graph);
 
+bool has_batch_norm(const Graph& graph);
+
 }  // namespace reducenet::train

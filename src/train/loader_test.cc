@@ -118,6 +118,13 @@ TEST(ImageWriter, CutoutIsASquareOfMean) {
   EXPECT_EQ(*sizes.begin(), 4);
 }
 
+TEST(HoldOut, EvenlySpacedIndicesMeetEveryClass) {
+  const std::vector<int32_t> by_class{2, 3, 5, 7, 11, 13, 17};
+  EXPECT_EQ(evenly_spaced(by_class, 3), (std::vector<int32_t>{2, 5, 11}));
+  EXPECT_EQ(evenly_spaced(by_class, 9), by_class);
+  EXPECT_TRUE(evenly_spaced(by_class, 0).empty());
+}
+
 TEST(HoldOut, TakesTheAskedNumberOfEveryClassAlike) {
   const ImageSet images = numbered(1000, 1);
   for (const int64_t count : {0, 1, 100, 333, 999}) {

@@ -25,12 +25,12 @@ at::Tensor to_torch(const Tensor& constant) {
   return tensor;
 }
 
+}  // namespace
+
 Tensor from_torch(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
   return Tensor::of(plain.sizes().vec(), std::span(plain.data_ptr<float>(), static_cast<size_t>(plain.numel())));
 }
-
-}  // namespace
 
 /// Values while a forward runs. A value made for several readers may be one tensor for each.
 struct Network::Store {

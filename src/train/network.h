@@ -17,6 +17,9 @@ struct NetworkOptions {
   bool fused = true;          ///< sums of batch normalisations with their activation as one step (on CPU, in NHWC)
 };
 
+/// A float32 tensor of any device and layout.
+Tensor from_torch(const at::Tensor& tensor);
+
 /// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
 /// MatMul, BatchNorm (gamma, beta), PRelu, Add, Mul and fades of two inputs read, and those from which weights are
 /// computed; BatchNorm's mean and variance are buffers. A constant with several readers is one parameter. Parameters

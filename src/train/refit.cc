@@ -34,15 +34,6 @@ void for_each_batch(const Graph& graph, const Sample& sample, Each each) {
   }
 }
 
-bool has_batch_norm(const Graph& graph) {
-  return std::ranges::any_of(graph.nodes, [](const Node& n) { return std::holds_alternative<BatchNorm>(n.op); });
-}
-
-Tensor from_torch(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().contiguous();
-  return Tensor::of(plain.sizes().vec(), std::span(plain.data_ptr<float>(), static_cast<size_t>(plain.numel())));
-}
-
 }  // namespace
 
 Graph estimate_statistics(const Graph& graph, const Sample& sample) {

@@ -427,9 +427,7 @@ void Run::end_epoch() {
 /// Mean and variance of every BatchNorm, averaged over training batches that the network as it stands has not seen.
 void Run::estimate_statistics() {
   const int64_t batches = std::min(recipe_.train.batch_norm_batches, steps_per_epoch_);
-  const bool any =
-      std::ranges::any_of(graph_.nodes, [](const Node& n) { return std::holds_alternative<BatchNorm>(n.op); });
-  if (batches == 0 || !any) return;
+  if (batches == 0 || !has_batch_norm(graph_)) return;
   const c10::AutoGradMode no_grad(false);
   const int64_t epoch = recipe_.train.epochs;
   const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);

@@ -24,10 +24,7 @@ Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source) 
   const auto set = [&](const Survivors& survivors) {
     for (size_t i = 0; i < fades.size(); ++i) network.set_fade(fades[i], survivors[i] ? 1 : 0);
   };
-  // Evenly spaced: images often lie class by class.
-  const auto total = static_cast<int64_t>(source.validation.size()), count = std::min(total, recipe.select.images);
-  std::vector<int32_t> held_out;
-  for (int64_t i = 0; i < count; ++i) held_out.push_back(source.validation[static_cast<size_t>(i * total / count)]);
+  const std::vector<int32_t> held_out = evenly_spaced(source.validation, recipe.select.images);
   std::map<Survivors, double> known;
 
   SelectionContext context{.recipe = recipe.select, .candidates = fades.size(), .fades = fades};
