@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a grid of training experiments and keeps one small JSON file a cell.
 
-    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME]
+    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …]
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
 result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/. A cell may
@@ -82,13 +82,15 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (default 2)")
     parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet", help="the program to measure")
-    parser.add_argument("--only", help="cells whose name contains this")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this cell alone (repeatable, in the grid's order)")
     options = parser.parse_args()
     grid = tomllib.loads(options.grid.read_text())
+    if unknown := set(options.only or []) - {cell["name"] for cell in grid["cell"]}:
+        parser.error(f"no cell of {options.grid} is named {', '.join(sorted(unknown))}")
     cells = [(cell, seed) for seed in grid["seeds"] for cell in grid["cell"] if seed in cell.get("seeds", grid["seeds"])]
     pending = []
     for cell, seed in cells:
-        if options.only and options.only not in cell["name"]:
+        if options.only and cell["name"] not in options.only:
             continue
         if not (ROOT / "docs/results" / grid["name"] / f"{cell['name']}-s{seed}.json").exists():
             pending.append((cell, seed))
