@@ -2,19 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "graph/gates.h"
 #include "reducenet/train.h"
 #include "train/feed.h"
 #include "train/network.h"
 
 namespace reducenet::train {
-
-/// A block that one bit an image lets run: fade "branch"( shortcut, block · gate ), or Add of the same.
-struct GatedBlock {
-  NodeId sum;    ///< the fade or Add
-  ValueId gate;  ///< [N,1,1,1], 0 or 1
-};
-/// In graph order. A gate is hard_sigmoid(sign(z)), perhaps in another shape.
-std::vector<GatedBlock> gated_blocks(const Graph& graph);
 
 /// weight·(mean of all gates − budget)²
 at::Tensor gate_cost(const std::vector<at::Tensor>& gates, const Recipe::Gate& recipe);

@@ -47,6 +47,7 @@ system condconv '.nonlinear_after == 3 and .macs_after < .macs_before' model.arc
 system detachnet '.nonlinear_after == 3 and .nodes_after < .nodes_before' model.arch=detachnet model.modules=1 train.epochs=3
 
 system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2
+grep -q then_branch skipnet/deployed.onnx || fail 'no If in skipnet/deployed.onnx'
 system skipnet '.nonlinear_after > 5 and .macs_after < .macs_before + 1' model.arch=skipnet model.modules=2 train.epochs=3 model.fades=skipped \
   select.by=usage select.count=1 select.images=32
 

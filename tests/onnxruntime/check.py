@@ -3,9 +3,13 @@
 Those in 8 bits are compared with our runtime's integers, layer by layer: each layer gets the bytes that our runtime computed
 before it, as the file reads (floats between QuantizeLinear and DequantizeLinear) and on ONNX Runtime's own integer kernels. A
 byte may differ only where the number before rounding lies on a tie as closely as float32 tells. Where no byte differs in any
-layer, the logits of the whole network must agree as well."""
+layer, the logits of the whole network must agree as well.
+
+Where gates let blocks run, each image alone must run just the layers that it asks for, as ONNX Runtime's own profile counts them."""
+import json
 import pathlib
 import sys
+import tempfile
 
 import numpy
 import onnx
@@ -25,6 +29,41 @@ def run(model, level, inputs):
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, inputs)))
+
+
+def layers_run(model, level, inputs):
+    """(outputs, number of Conv that ran)."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = f"{folder}/profile"
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        outputs = session.run(None, inputs)
+        events = json.loads(pathlib.Path(session.end_profiling()).read_text())
+    ran = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+    return outputs[0], sum("Conv" in e["args"]["op_name"] for e in ran)
+
+
+def check_gates(path):
+    """One image at a time, then all of them at once."""
+    model = onnx.load(path)
+    name = model.graph.input[0].name
+    asked = numpy.fromfile(path.with_suffix(".gates"), numpy.float32).astype(int)
+    shape = [len(asked)] + [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    images = numpy.fromfile(path.with_suffix(".input"), numpy.float32).reshape(shape)
+    failed = 0
+    for label, level in (("as it reads", LEVELS.ORT_DISABLE_ALL), ("optimised", LEVELS.ORT_ENABLE_ALL)):
+        alone = [layers_run(path.read_bytes(), level, {name: image[None]}) for image in images]
+        ran = [count for _, count in alone]
+        good = ran == asked.tolist() and len(set(ran)) > 1
+        print(f"{path.stem:24} {label:12} Conv run by image: {ran} {'ok' if good else f'not {asked.tolist()}'}")
+        failed += not good
+        failed += not logits_agree(path, numpy.concatenate([y for y, _ in alone]), label)
+        together, count = layers_run(path.read_bytes(), level, {name: images})
+        failed += count < max(ran)
+        failed += not logits_agree(path, together, f"batch of {len(images)}")
+    return failed
 
 
 def input_of(path, model):
@@ -146,6 +185,8 @@ def main():
     for path in models:
         if path.stem.endswith("-int8"):
             failed += check_bytes(path)
+        elif path.stem.endswith("-gated"):
+            failed += check_gates(path)
         else:
             model = onnx.load(path)
             got = run(path.read_bytes(), LEVELS.ORT_DISABLE_ALL, input_of(path, model))

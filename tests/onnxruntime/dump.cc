@@ -9,6 +9,7 @@
 #include <optional>
 #include <random>
 
+#include "graph/gates.h"
 #include "reducenet/arch.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
@@ -65,6 +66,63 @@ void dump(const fs::path& stem, const Graph& graph) {
   save(graph, fs::path(stem) += ".onnx");
   write(fs::path(stem) += ".input", image);
   write(fs::path(stem) += ".logits", logits.to_floats());
+}
+
+constexpr int64_t kImages = 12;
+
+/// Images of different brightness, of the graph's input.
+Tensor images_for(const Graph& graph) {
+  Shape shape = *graph[graph.inputs[0]].shape;
+  shape[0] = kImages;
+  std::vector<float> images(static_cast<size_t>(element_count(shape)));
+  for (size_t i = 0; i < images.size(); ++i) {
+    images[i] = static_cast<float>(i * kImages / images.size()) / 4 - 1.5f + uniform(-1, 1);
+  }
+  return Tensor::of(shape, images);
+}
+
+/// One gate after the other gets the offset at which it opens for half of the images.
+void balance_gates(Graph& graph, const Tensor& images) {
+  for (const Node& node : std::vector<Node>(graph.nodes)) {
+    if (!node.name.ends_with(".gate.shifted")) continue;
+    std::vector<double> z;
+    evaluate(graph, {&images, 1}, {}, [&](ValueId id, const Tensor& value) {
+      if (id == node.inputs[0]) z = value.to_doubles();
+    });
+    std::ranges::sort(z);
+    graph[node.inputs[1]].constant = Tensor::filled({1}, -(z[kImages / 2 - 1] + z[kImages / 2]) / 2);
+  }
+}
+
+/// A network whose blocks gates let run. MODEL.input and MODEL.logits are of several images; MODEL.gates has for each
+/// the number of convolutions that it asks for.
+void dump_gated(const fs::path& stem, const Graph& graph, const Tensor& images) {
+  const auto gates = gated_blocks(graph);
+  int64_t always =
+      std::ranges::count_if(graph.nodes, [](const Node& n) { return std::holds_alternative<Conv2d>(n.op); });
+  std::vector<int64_t> behind;  // by gate
+  for (const GatedBlock& gate : gates) {
+    const std::vector<NodeId> block = nodes_behind(graph, Uses(graph), gate);
+    behind.push_back(
+        std::ranges::count_if(block, [&](NodeId id) { return std::holds_alternative<Conv2d>(graph[id].op); }));
+    always -= behind.back();
+  }
+  std::vector<float> asked(kImages, static_cast<float>(always));
+  const Tensor logits = evaluate(graph, {&images, 1}, {}, [&](ValueId id, const Tensor& value) {
+    for (size_t k = 0; k < gates.size(); ++k) {
+      if (gates[k].gate != id) continue;
+      const std::vector<double> open = value.to_doubles();
+      const auto count = std::ranges::count(open, 1.0);
+      if (count == 0 || count == kImages) {
+        throw Error(ErrorKind::check_failed, "gate '" + graph[id].name + "' is constant");
+      }
+      for (size_t i = 0; i < open.size(); ++i) asked[i] += static_cast<float>(open[i]) * static_cast<float>(behind[k]);
+    }
+  })[0];
+  save(graph, fs::path(stem) += ".onnx");
+  write(fs::path(stem) += ".input", images.to_floats());
+  write(fs::path(stem) += ".logits", logits.to_floats());
+  write(fs::path(stem) += ".gates", asked);
 }
 
 /// Whether the node's first input is a tensor of these, or the flattened form of one.
@@ -243,6 +301,12 @@ int main(int argc, char** argv) try {
     dump_bytes(folder / (std::string(name) + "-int8"), shallow);
   }
   dump_bytes(folder / "mixed-int8", mixed());
+  Graph skipnet = build("skipnet", {.modules = 3, .widths = {8, 16}});
+  randomise_batch_norms(skipnet);
+  const Tensor images = images_for(skipnet);
+  balance_gates(skipnet, images);
+  dump_gated(folder / "skipnet-gated", skipnet, images);
+  dump_gated(folder / "skipnet-collapsed-gated", collapse(skipnet).graph, images);
 } catch (const Error& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return static_cast<int>(error.kind());

@@ -1,6 +1,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
@@ -8,6 +9,7 @@
 #include "formats/base64.h"
 #include "formats/file.h"
 #include "formats/naming.h"
+#include "formats/onnx/gates.h"
 #include "formats/onnx/onnx.h"
 #include "formats/onnx/originals.h"
 #include "formats/onnx/subgraph.h"
@@ -68,7 +70,7 @@ void describe(onnx::ValueInfoProto& info, const Value& value, bool shaped) {
 
 class Exporter {
  public:
-  explicit Exporter(const Graph& graph) : graph_(graph), model_(remainder_of(graph)) {
+  explicit Exporter(const Graph& graph) : graph_(graph), model_(remainder_of(graph)), branches_(gated_branches(graph)) {
     for (const Value& value : graph.values) names_.insert(value.name);
     for (const Node& node : graph.nodes) names_.insert(node.name);
   }
@@ -79,10 +81,18 @@ class Exporter {
     out.set_name(graph_.name);
     std::vector<onnx::TensorProto> tensors;
     write_constants(originals, tensors);
-    bool all_original = true;
-    for (const Node& node : graph_.nodes) {
-      naming("node '" + node.name + "' (" + describe_op(node) + ")",
-             [&] { all_original &= write(node, originals, tensors, out); });
+    bool all_original = branches_.empty();
+    const std::map<NodeId, GatedBranch*> behind = behind_gates();
+    for (int32_t i = 0; i < static_cast<int32_t>(graph_.nodes.size()); ++i) {
+      const Node& node = graph_[NodeId{i}];
+      const auto found = behind.find({i});
+      naming("node '" + node.name + "' (" + describe_op(node) + ")", [&] {
+        if (found != behind.end()) {
+          write_gated(node, *found->second, tensors);
+        } else {
+          all_original &= write(node, originals, tensors, out);
+        }
+      });
     }
     if (all_original) {
       std::ranges::stable_sort(nodes_, {}, [](const auto& entry) { return entry.first; });
@@ -149,10 +159,40 @@ class Exporter {
       if (left.erase(entry.key())) add(entry.key());
     }
     for (const std::string& key : left) add(key);
+    if (!branches_.empty() && !graph_.metadata.contains(kGatesKey)) {
+      auto& entry = *entries.Add();
+      entry.set_key(kGatesKey);
+      entry.set_value("if");
+    }
     entries.Swap(model_.mutable_metadata_props());
   }
 
   static std::string describe_op(const Node& node) { return reducenet::describe(node.op); }
+
+  /// Nodes inside a branch, and the sum that ends it.
+  std::map<NodeId, GatedBranch*> behind_gates() {
+    std::map<NodeId, GatedBranch*> found;
+    for (GatedBranch& branch : branches_) {
+      for (const NodeId id : branch.members) found[id] = &branch;
+      found[branch.block.sum] = &branch;
+    }
+    return found;
+  }
+
+  void write_gated(const Node& node, GatedBranch& branch, std::vector<onnx::TensorProto>& tensors) {
+    write_new(node, branch.written);
+    std::ranges::move(*branch.written.mutable_initializer(), std::back_inserter(tensors));
+    branch.written.clear_initializer();
+    if (&node != &graph_[branch.block.sum]) return;
+    for (onnx::NodeProto& made : write_if(graph_, branch, names_)) nodes_.emplace_back(-1, std::move(made));
+  }
+
+  void write_new(const Node& node, onnx::GraphProto& to) {
+    const OnnxOp* row = find_onnx_op(name_of(node.op));
+    if (!row || !row->write) throw Error(ErrorKind::unsupported, "ONNX has no such operator");
+    NodeWriter writer(graph_, node, to, names_);
+    row->write(node.op, writer);
+  }
 
   /// Adds the node to nodes_; true when it is as the model had it.
   bool write(const Node& node, Originals& originals, std::vector<onnx::TensorProto>& tensors, onnx::GraphProto& out) {
@@ -166,10 +206,7 @@ class Exporter {
       std::ranges::move(*was, std::back_inserter(nodes_));
       return true;
     } else {
-      const OnnxOp* row = find_onnx_op(name_of(node.op));
-      if (!row || !row->write) throw Error(ErrorKind::unsupported, "ONNX has no such operator");
-      NodeWriter writer(graph_, node, part, names_);
-      row->write(node.op, writer);
+      write_new(node, part);
     }
     std::ranges::move(*part.mutable_initializer(), std::back_inserter(tensors));
     for (auto& made : *part.mutable_node()) nodes_.emplace_back(place, std::move(made));
@@ -269,6 +306,7 @@ class Exporter {
 
   const Graph& graph_;
   onnx::ModelProto model_;
+  std::vector<GatedBranch> branches_;
   std::unordered_set<std::string> names_;
   Originals::Placed nodes_;
   std::vector<std::pair<int, Tensor>> constants_;

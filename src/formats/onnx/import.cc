@@ -6,6 +6,7 @@
 #include "formats/base64.h"
 #include "formats/file.h"
 #include "formats/naming.h"
+#include "formats/onnx/gates.h"
 #include "formats/onnx/onnx.h"
 #include "formats/onnx/originals.h"
 #include "formats/onnx/subgraph.h"
@@ -55,8 +56,13 @@ std::optional<Tensor> constant_of(onnx::NodeProto& node, TensorReader& tensors) 
   return std::nullopt;
 }
 
-/// Element type of what an operator unknown to the table makes, as far as that follows from the operator.
-DType made_by(const onnx::NodeProto& node, std::span<const DType> inputs) {
+/// Element type of the k-th output that an operator unknown to the table makes, as far as that follows from the
+/// operator.
+DType made_by(const onnx::NodeProto& node, std::span<const DType> inputs, int k) {
+  for (const auto& attribute : node.attribute()) {
+    if (node.op_type() != "If" || attribute.name() != "then_branch" || attribute.g().output_size() <= k) continue;
+    return dtype_of(attribute.g().output(k).type().tensor_type().elem_type()).value_or(DType::string);
+  }
   for (const char* type : {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}) {
     if (node.op_type() == type) return DType::i64;
   }
@@ -88,6 +94,7 @@ class Importer {
     graph_.name = proto().name();
     for (const auto& entry : model_.metadata_props()) graph_.metadata[entry.key()] = entry.value();
 
+    inline_gates(model_);
     for (auto& node : *proto().mutable_node()) {
       if (node.op_type() != "Constant") tensors_.make_inline(node);
     }
@@ -343,9 +350,10 @@ class Importer {
   void make_opaque(Node& node, onnx::NodeProto& proto, std::string why) {
     std::vector<DType> inputs;
     for (const ValueId id : node.inputs) inputs.push_back(id ? graph_[id].dtype : DType::f32);
-    for (const ValueId id : node.outputs) {
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      const ValueId id = node.outputs[k];
       if (!id || is_declared(id)) continue;
-      graph_[id].dtype = made_by(proto, inputs);
+      graph_[id].dtype = made_by(proto, inputs, static_cast<int>(k));
       guessed_.insert(id.index);
     }
     Opaque& op = std::get<Opaque>(node.op);

@@ -75,6 +75,9 @@ class NodeReader {
   std::string why_;
 };
 
+/// `stem`, or `stem.2`, `stem.3`… where the name is taken; it joins `names`.
+std::string fresh_name(std::unordered_set<std::string>& names, const std::string& stem);
+
 /// Writes one node of a graph, as one or several ONNX nodes.
 class NodeWriter {
  public:
@@ -98,8 +101,6 @@ class NodeWriter {
   [[noreturn]] void refuse(const std::string& why) const;
 
  private:
-  std::string fresh(const std::string& stem);
-
   const Graph& graph_;
   const Node& node_;
   onnx::GraphProto& out_;

@@ -39,7 +39,7 @@ onnx::NodeProto& NodeWriter::emit(std::string_view type, std::vector<std::string
 onnx::NodeProto& NodeWriter::step(std::string_view type, std::vector<std::string> inputs) {
   onnx::NodeProto& node = *out_.add_node();
   node.set_op_type(std::string(type));
-  node.set_name(fresh(node_.name + "." + std::string(type)));
+  node.set_name(fresh_name(names_, node_.name + "." + std::string(type)));
   for (std::string& name : inputs) node.add_input(std::move(name));
   node.add_output(node.name());
   return node;
@@ -50,7 +50,7 @@ std::string NodeWriter::scalar(const std::string& stem, double value) {
 }
 
 std::string NodeWriter::constant(const std::string& stem, const Tensor& value) {
-  const std::string name = fresh(node_.name + "." + stem);
+  const std::string name = fresh_name(names_, node_.name + "." + stem);
   onnx::TensorProto& tensor = *out_.add_initializer();
   tensor = describe_tensor(name, value);
   tensor.set_raw_data(value.bytes().data(), value.bytes().size());
@@ -61,9 +61,9 @@ void NodeWriter::refuse(const std::string& why) const {
   throw Error(ErrorKind::unsupported, why);
 }
 
-std::string NodeWriter::fresh(const std::string& stem) {
+std::string fresh_name(std::unordered_set<std::string>& names, const std::string& stem) {
   std::string name = stem;
-  for (int i = 2; !names_.insert(name).second; ++i) name = stem + "." + std::to_string(i);
+  for (int i = 2; !names.insert(name).second; ++i) name = stem + "." + std::to_string(i);
   return name;
 }
 

@@ -1,0 +1,102 @@
+#include "formats/onnx/gates.h"
+
+#include <algorithm>
+
+#include "formats/onnx/onnx.h"
+#include "formats/onnx/subgraph.h"
+#include "formats/testing.h"
+#include "reducenet/arch.h"
+#include "reducenet/collapse.h"
+
+namespace reducenet {
+namespace {
+
+// Two stages of two blocks; the second stage's first block has no gate.
+Graph skipnet() {
+  return build("skipnet", {.modules = 2, .widths = {4, 8}, .height = 8, .width = 8});
+}
+
+onnx::ModelProto written(const Graph& graph) {
+  onnx::ModelProto model;
+  EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
+  return model;
+}
+
+Graph parse(const onnx::ModelProto& model) {
+  const std::string bytes = model.SerializeAsString();
+  return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
+}
+
+int64_t count(const google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, const std::string& type) {
+  return std::ranges::count(nodes, type, &onnx::NodeProto::op_type);
+}
+
+TEST(OnnxGates, EachGatedBlockIsInsideAnIf) {
+  const onnx::ModelProto model = written(skipnet());
+  const auto& nodes = model.graph().node();
+  EXPECT_EQ(count(nodes, "If"), 3);
+  EXPECT_EQ(count(nodes, "Conv"), 1 + 3);  // stem, and the block without a gate with its projection
+  for (const auto& node : nodes) {
+    if (node.op_type() != "If") continue;
+    const auto& then = node.attribute(0).g();
+    EXPECT_EQ(node.attribute(0).name(), "then_branch");
+    EXPECT_EQ(count(then.node(), "Conv"), 2);
+    EXPECT_EQ(then.node().rbegin()->op_type(), "Add");
+    EXPECT_EQ(count(then.node(), "Gemm"), 0) << "the gate is computed in any case";
+    EXPECT_EQ(node.attribute(1).g().node_size(), 1);
+  }
+}
+
+TEST(OnnxGates, CollapsedBlocksStayInside) {
+  const onnx::ModelProto model = written(collapse(skipnet()).graph);
+  EXPECT_EQ(count(model.graph().node(), "If"), 3);
+}
+
+TEST(OnnxGates, ReadBackIsTheNetworkThatWasWritten) {
+  const Graph graph = skipnet();
+  const onnx::ModelProto model = written(graph);
+  const Graph back = parse(model);
+  EXPECT_EQ(print(back), print(graph));
+  EXPECT_EQ(to_onnx(back), model.SerializeAsString());
+}
+
+TEST(OnnxGates, AnotherModelsFormIsKept) {
+  onnx::ModelProto model = written(skipnet());
+  model.clear_metadata_props();  // as another program's: its If is not opened
+  const Graph opaque = parse(model);
+  EXPECT_EQ(std::ranges::count_if(opaque.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); }), 3);
+  EXPECT_EQ(to_onnx(opaque), model.SerializeAsString());
+  // The same network without an If: none is made.
+  Graph graph = skipnet();
+  graph.metadata[kRemainderKey] = parse(written(build("plain", {}))).metadata.at(kRemainderKey);
+  const onnx::ModelProto plain = written(graph);
+  EXPECT_EQ(count(plain.graph().node(), "If"), 0);
+  EXPECT_EQ(to_onnx(parse(plain)), plain.SerializeAsString());
+}
+
+TEST(OnnxGates, OnlyThatConditionIsOpened) {
+  const auto changed = [](auto change) {
+    onnx::ModelProto model = written(skipnet());
+    for (auto& node : *model.mutable_graph()->mutable_node()) {
+      if (node.op_type() != "If") continue;
+      change(node);
+      break;
+    }
+    const Graph graph = parse(model);
+    EXPECT_EQ(to_onnx(graph), model.SerializeAsString());
+    return std::ranges::count_if(graph.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); });
+  };
+  EXPECT_EQ(changed([](auto&) {}), 0);
+  EXPECT_GE(changed([](auto& node) {
+              node.mutable_attribute(0)->set_name("else_branch"), node.mutable_attribute(1)->set_name("then_branch");
+            }),
+            1);
+  EXPECT_GE(changed([](auto& node) { node.mutable_attribute(1)->mutable_g()->mutable_node(0)->set_op_type("Neg"); }),
+            1);
+  EXPECT_GE(
+      changed([](auto& node) { node.mutable_attribute(0)->mutable_g()->mutable_node()->rbegin()->set_op_type("Sub"); }),
+      1);
+}
+
+}  // namespace
+}  // namespace reducenet
