@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a grid of training experiments and keeps one small JSON file a cell.
 
-    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …]
+    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …] [--seed N …]
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
 result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/. A cell may
@@ -83,6 +83,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (default 2)")
     parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet", help="the program to measure")
     parser.add_argument("--only", action="append", metavar="NAME", help="this cell alone (repeatable, in the grid's order)")
+    parser.add_argument("--seed", action="append", type=int, metavar="N", help="this seed alone (repeatable)")
     options = parser.parse_args()
     grid = tomllib.loads(options.grid.read_text())
     if unknown := set(options.only or []) - {cell["name"] for cell in grid["cell"]}:
@@ -90,7 +91,7 @@ def main():
     cells = [(cell, seed) for seed in grid["seeds"] for cell in grid["cell"] if seed in cell.get("seeds", grid["seeds"])]
     pending = []
     for cell, seed in cells:
-        if options.only and cell["name"] not in options.only:
+        if (options.only and cell["name"] not in options.only) or (options.seed and seed not in options.seed):
             continue
         if not (ROOT / "docs/results" / grid["name"] / f"{cell['name']}-s{seed}.json").exists():
             pending.append((cell, seed))
