@@ -105,8 +105,11 @@ struct Recipe {
     int64_t span = 6;         ///< dp: longest run of neighbouring activations that may vanish together; 0: any
   } select;
 
-  /// Gates that decide for each image whether a block runs: weight·(mean gate − budget)² joins the loss.
+  enum class GateBy : uint8_t { straight_through, policy };
+  /// Gates that decide for each image whether a block runs: weight·(mean gate − budget)² joins the loss. See
+  /// train/gates.h for the gradients.
   struct Gate {
+    GateBy by = GateBy::straight_through;
     double weight = 0;    ///< 0: gates cost nothing
     double budget = 0.5;  ///< share of the gates that should be open
   } gate;

@@ -8,6 +8,7 @@
 #include "../fades/fades.h"
 #include "reducenet/error.h"
 #include "train/fused.h"
+#include "train/gates.h"
 #include "train/loader.h"
 #include "train/ops.h"
 
@@ -205,6 +206,10 @@ void Network::run(const Step& step, Store& store, bool training) const {
     }
     std::optional<uint64_t> noise;
     if (noise_) noise = random_bits(*noise_, 0, static_cast<uint64_t>(step.node.index));
+    if (noise && !sampled_.empty() && sampled_[static_cast<size_t>(step.node.index)]) {
+      store.values[output] = {drawn_sign(inputs.front(), temperature_, *noise)};
+      return;
+    }
     store.values[output] = {apply_node(graph_, node, inputs, training, momentum_, noise)};
     return;
   }
@@ -265,6 +270,12 @@ void Network::set_mask(size_t index, at::Tensor mask) {
   if (fused_) throw Error(ErrorKind::usage, "masks need a network without fused steps");
   if (masks_.empty()) masks_.resize(graph_.nodes.size());
   masks_[fades_.at(index)] = std::move(mask);
+}
+
+void Network::sample(const std::vector<NodeId>& signs, double temperature) {
+  temperature_ = temperature;
+  sampled_.assign(graph_.nodes.size(), false);
+  for (const NodeId id : signs) sampled_[static_cast<size_t>(id.index)] = true;
 }
 
 void Network::reset_statistics() {

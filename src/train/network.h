@@ -56,6 +56,9 @@ class Network {
   void set_fade(size_t index, double lambda);
   /// Seeds what the next forwards draw at random; none: expectations stand for it.
   void set_noise(std::optional<uint64_t> seed) { noise_ = seed; }
+  /// These nodes, signs of z, answer 1 with probability σ(z/temperature) and −1 otherwise, without a gradient, while
+  /// there is noise.
+  void sample(const std::vector<NodeId>& signs, double temperature);
   /// m (no dimensions, undefined: λ again) in the place of λ, with a gradient: x + m·(A(x) − x). Throws Error(usage)
   /// when the network was built with fused steps.
   void set_mask(size_t index, at::Tensor mask);
@@ -84,6 +87,8 @@ class Network {
   std::vector<Role> roles_;            // by value index
   std::vector<size_t> fades_;          // indices of nodes
   std::vector<at::Tensor> masks_;      // by node index, or empty
+  std::vector<bool> sampled_;          // by node index, or empty
+  double temperature_ = 1;             // of what is sampled
   std::vector<Step> steps_;
   bool fused_ = false;
   std::vector<bool> live_;       // by step: the output depends on it

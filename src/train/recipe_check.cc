@@ -22,7 +22,8 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;
   require(recipe.distill.teacher != "self" || trained,
           "distill.teacher = self: the network has learnt nothing when its fading begins: set fade.start above 0");
-  require(recipe.gate.weight == 0 || recipe.distill.hints == 0, "gate.weight and distill.hints cannot both be set");
+  const bool watches = recipe.gate.weight > 0 || recipe.gate.by == Recipe::GateBy::policy;
+  require(!watches || recipe.distill.hints == 0, "gate.weight or gate.by, and distill.hints, cannot both be set");
   if (recipe.select.by == Recipe::SelectBy::none) return;
   require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
           "select: how many activations survive? Set select.count or select.milliseconds");

@@ -155,6 +155,8 @@ constexpr Key kKeys[] = {
     {"select", "span", "dp: most neighbouring activations that may vanish together; 0: any",
      [](Recipe& r) -> Field { return &r.select.span; }, 0},
 
+    {"gate", "by", "how gates learn: by the gradient as if their step were not there, or as a policy (REINFORCE)",
+     [](Recipe& r) { return choice("straight-through|policy", r.gate.by); }},
     {"gate", "weight", "of (mean gate - gate.budget) squared in the loss; 0: gates cost nothing",
      [](Recipe& r) -> Field { return &r.gate.weight; }, 0},
     {"gate", "budget", "share of a network's gates that should be open",

@@ -90,7 +90,7 @@ class Run {
   int64_t batch_, steps_per_epoch_, steps_;
   Feed feed_, validation_feed_;
   std::unique_ptr<FadeControl> control_;
-  std::vector<ValueId> gates_;
+  Gates gates_;
   std::vector<size_t> going_;  // indices of the fades that go; all until survivors are known
   RunState state_;
   std::optional<MetricsFile> metrics_;
@@ -122,10 +122,10 @@ Run::Run(const Recipe& recipe, const Options& options)
       steps_(steps_per_epoch_ * recipe_.train.epochs),
       feed_(images_, preprocessing_, batch_, device_),
       validation_feed_(images_, preprocessing_, kEvaluationBatch, device_),
-      control_(make_control(fade_plan())) {
+      control_(make_control(fade_plan())),
+      gates_(graph_, recipe_.gate) {
   if (recipe_.optimizer.ema > 0) average_.emplace(network_, recipe_.optimizer.ema);
   if (recipe_.distill.teacher == "ema") teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
-  for (const GatedBlock& block : gated_blocks(graph_)) gates_.push_back(block.gate);
   for (size_t i = 0; i < network_.fade_count(); ++i) {
     if (network_.is_scheduled(i)) going_.push_back(i);
   }
@@ -338,8 +338,7 @@ void Run::train_step(const Batch& batch) {
   const double lr = learning_rate(recipe_, at(step));
   const Labelled in = feed_.tensors(batch);
   at::Tensor scores, cross_entropy, loss;
-  const bool gated = recipe_.gate.weight > 0 && !gates_.empty();
-  if (gated) network_.watch(gates_);
+  if (gates_.learn()) gates_.watch(network_, static_cast<double>(step) / static_cast<double>(steps_));
   {
     const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
     network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
@@ -348,7 +347,11 @@ void Run::train_step(const Batch& batch) {
     cross_entropy = at::cross_entropy_loss(scores.to(at::kFloat), in.labels, {}, at::Reduction::Mean, -100,
                                            recipe_.optimizer.label_smoothing);
     loss = loss_of(in, scores.to(at::kFloat), cross_entropy);
-    if (gated) loss = loss + gate_cost(network_.watched(), recipe_.gate);
+    if (gates_.learn()) {
+      const at::Tensor losses = at::cross_entropy_loss(scores.detach().to(at::kFloat), in.labels, {},
+                                                       at::Reduction::None, -100, recipe_.optimizer.label_smoothing);
+      loss = loss + gates_.loss(network_, losses);
+    }
   }
   const auto value = loss.item<double>();
   if (!std::isfinite(value)) {

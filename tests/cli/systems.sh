@@ -48,6 +48,7 @@ system detachnet '.nonlinear_after == 3 and .nodes_after < .nodes_before' model.
 
 system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2
 grep -q then_branch skipnet/deployed.onnx || fail 'no If in skipnet/deployed.onnx'
+system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2 gate.by=policy
 system skipnet '.nonlinear_after > 5 and .macs_after < .macs_before + 1' model.arch=skipnet model.modules=2 train.epochs=3 model.fades=skipped \
   select.by=usage select.count=1 select.images=32
 
