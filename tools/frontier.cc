@@ -22,7 +22,7 @@ using train::FrontierCell;
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string recipe, data, only = "*";
+  std::string recipe, data, from, only = "*";
   std::vector<std::string> settings;
   fs::path out = "frontier";
   ExperimentOptions run;
@@ -76,6 +76,8 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
       break;
     }
     case FrontierCell::Kind::deep:
+      experiment.from = options.from;
+      break;
     case FrontierCell::Kind::control:
       break;
   }
@@ -85,6 +87,7 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
 /// `cells`: a pattern.
 std::string command_of(const Options& options, const std::string& cells) {
   std::string command = fmt::format("./reducenet frontier {}", options.recipe);
+  if (!options.from.empty()) command += " --from " + fs::path(options.from).filename().string();
   for (const std::string& setting : options.settings) command += fmt::format(" --set '{}'", setting);
   return command + fmt::format(" --data DATA --out DIR --only '{}'", cells);
 }
@@ -318,6 +321,8 @@ Result frontier(Options options) {
 Action declare_frontier(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("recipe", options->recipe, "Recipe (.toml) with a table [frontier]")->required();
+  app.add_option("--from", options->from,
+                 "Model whose weights the deep network begins with; with model.arch = import, the network itself");
   app.add_option("--out", options->out, "Folder for cells, models, frontier.json and index.html (frontier)");
   app.add_option("--data", options->data, "Images, over the recipe's data.path");
   app.add_option("--set", options->settings, "section.key=value, over the recipe; may be repeated")

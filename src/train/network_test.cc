@@ -65,6 +65,26 @@ TEST_P(NetworkTest, AtInferenceIsTheGraph) {
   EXPECT_LT(distance(y, evaluate(network.graph(), {&input, 1}).front()), 1e-5);
 }
 
+TEST_P(NetworkTest, ReducesAsTheGraphDoes) {
+  using Kind = Reduce::Kind;
+  for (const Kind kind : {Kind::sum, Kind::mean, Kind::min, Kind::max, Kind::l1, Kind::l2, Kind::sum_square,
+                          Kind::log_sum, Kind::log_sum_exp}) {
+    for (const bool by_input : {false, true}) {
+      GraphBuilder b("reduced", 3);
+      const ValueId x = b.activation("positive", b.input("x", {-1, 3, 9, 7}), {Activation::Kind::softplus});
+      std::vector<ValueId> inputs{x};
+      if (by_input) inputs.push_back(b.constant("axes", Tensor::of({2}, std::vector<int64_t>{-1, 2})));
+      const Reduce op{.kind = kind, .axes = by_input ? std::vector<int64_t>{} : std::vector<int64_t>{2, 3}};
+      b.output(b.node("reduce", op, inputs));
+      const Graph graph = std::move(b).finish();
+      const at::Tensor image = images(4);
+      const Tensor input = to_graph(image);
+      const at::Tensor y = Network(graph, GetParam()).forward(image, true);
+      EXPECT_LT(distance(y, evaluate(graph, {&input, 1}).front()), 1e-5) << describe(Op(op));
+    }
+  }
+}
+
 TEST_P(NetworkTest, LearnsAFixedBatch) {
   Network network(example(), GetParam());
   const at::Tensor x = images(16);

@@ -192,6 +192,36 @@ at::Tensor pad(const Pad& op, const at::Tensor& x) {
   throw std::logic_error("Pad::Mode");
 }
 
+at::Tensor reduce(const Reduce& op, const at::Tensor& x, const Tensor* given) {
+  using Kind = Reduce::Kind;
+  std::vector<int64_t> axes = given != nullptr ? given->to_ints() : op.axes;
+  if (axes.empty() && op.none_is_identity) return x;
+  for (int64_t axis = 0, all = axes.empty() ? x.dim() : 0; axis < all; ++axis) axes.push_back(axis);
+  switch (op.kind) {
+    case Kind::sum:
+      return at::sum(x, axes, op.keep_dims);
+    case Kind::mean:
+      return at::mean(x, axes, op.keep_dims);
+    case Kind::min:
+      return at::amin(x, axes, op.keep_dims);
+    case Kind::max:
+      return at::amax(x, axes, op.keep_dims);
+    case Kind::l1:
+      return at::sum(at::abs(x), axes, op.keep_dims);
+    case Kind::l2:
+      return at::sqrt(at::sum(at::square(x), axes, op.keep_dims));
+    case Kind::sum_square:
+      return at::sum(at::square(x), axes, op.keep_dims);
+    case Kind::log_sum:
+      return at::log(at::sum(x, axes, op.keep_dims));
+    case Kind::log_sum_exp:
+      return at::logsumexp(x, axes, op.keep_dims);
+    case Kind::prod:
+      break;
+  }
+  throw std::logic_error("Reduce::Kind");
+}
+
 }  // namespace
 
 void check_trainable(const Graph& graph, const Node& node) {
@@ -207,6 +237,12 @@ void check_trainable(const Graph& graph, const Node& node) {
     const bool plane_only =
         op->begin.size() == 4 && op->begin[0] == 0 && op->begin[1] == 0 && op->end[0] == 0 && op->end[1] == 0;
     if (!plane_only) refuse(node, "reflect and edge pad height and width only");
+  }
+  if (const auto* op = std::get_if<Reduce>(&node.op)) {
+    if (op->kind == Reduce::Kind::prod) refuse(node, "a product");
+    if (node.inputs.size() > 1 && node.inputs[1] && !graph.constant(node.inputs[1])) {
+      refuse(node, "its axes are not constant");
+    }
   }
   if (const auto* op = std::get_if<AveragePool>(&node.op); op && op->ceil_mode && !is_symmetric(op->padding)) {
     refuse(node, "ceil_mode with asymmetric padding");
@@ -245,10 +281,13 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Softmax& op) { return op.log ? at::log_softmax(in[0], op.axis) : at::softmax(in[0], op.axis); },
           [&](const Identity&) { return in[0]; },
           [&](const Dropout& op) { return at::dropout(in[0], op.ratio, training); },
+          [&](const Reduce& op) {
+            return reduce(op, in[0], node.inputs.size() > 1 ? graph.constant(node.inputs[1]) : nullptr);
+          },
           [&](const Opaque&) -> at::Tensor { refuse(node, "its meaning is not known"); },
-          [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                          Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
-                          Arange, Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
+          [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, ArgReduce, Hardmax, TopK, Slice,
+                          SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange,
+                          Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
       },
       node.op);
 }

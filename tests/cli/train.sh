@@ -90,6 +90,17 @@ json '.epochs == 1' train tiny.toml --from deep.onnx --epochs 1 --set model.arch
   --set select.count=1 --out imported
 json '.verified and .nonlinear_after == 1' collapse imported/model.safetensors -o imported.onnx
 refuses 2 'name the model with --from' train tiny.toml --set model.arch=import --out never
+# Inverted residuals with other activations, by each way to choose: 4 of them, of which 2 stay; the others fade while it is fine-tuned.
+for chosen in relu6:sensitivity hard_swish:learned silu:dp; do
+  activation=${chosen%:*}
+  run train tiny.toml --epochs 1 --set model.arch=mobilenetv2 --set "model.activation=$activation" --set 'model.fades=[]' --out first
+  run export first/model.safetensors -o "$activation.onnx"
+  json '.nonlinear == 4' inspect "$activation.onnx"
+  json '.epochs == 2' train tiny.toml --from "$activation.onnx" --epochs 2 --set model.arch=import --set "select.by=${chosen#*:}" \
+    --set select.count=2 --set select.steps=4 --set select.images=32 --set fade.start=0.3 --set fade.end=0.8 --out faded
+  json '.verified and .nonlinear_after == 2 and .nodes_after < .nodes_before' collapse faded/model.safetensors -o faded.onnx
+  json '.n == 64' eval faded.onnx --data generated:320
+done
 
 # frontier: one run, and the same grid in pieces, end in the same models.
 {
@@ -123,6 +134,11 @@ rm -rf front
 mv whole-front front
 json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set train.epochs=2 --out front
 json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
+# From an imported model: it is fine-tuned, then its own activations go.
+json '([.points[] | select(.series == "deep" or .series == "faded") | .nonlinear] == [4, 2, 0])' \
+  frontier frontier.toml --from relu6.onnx --set model.arch=import --set train.epochs=1 --set 'frontier.controls=[]' --out front-relu6
+present front-relu6/k0-s0/deployed.onnx
+refuses 2 'name the model with --from' frontier frontier.toml --set model.arch=import --out never
 refuses 2 'frontier.survivors is empty' frontier tiny.toml --out never
 refuses 2 'must fall' frontier frontier.toml --set frontier.survivors=1,2 --out never
 

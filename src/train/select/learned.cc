@@ -20,26 +20,35 @@ std::vector<size_t> ranking(const std::vector<double>& scores) {
 
 }  // namespace
 
-// Binary masks mᵢ = [sᵢ among the k largest scores], y = x + mᵢ·(A(x) − x), with straight-through gradients ∂L/∂sᵢ =
-// ∂L/∂mᵢ; k falls from all to the budget in the first half of the steps. Weights learn beside the scores, in a copy.
-// (DepthShrinker, Fu et al., arXiv 2206.00843, section 3.2.)
+// Binary masks mᵢ = [i is kept], y = x + mᵢ·(A(x) − x), with straight-through gradients ∂L/∂sᵢ = ∂L/∂mᵢ on scores s.
+// Kept are those that the budget, a number or milliseconds, leaves to the largest scores, and beside them the largest
+// others, whose number falls to none in the first half of the steps. Weights learn beside the scores, in a copy.
+// (DepthShrinker, Fu et al., arXiv 2206.00843, section 3.2.) Under milliseconds the network is timed anew every quarter
+// of the steps.
 //   s ← s − 0.05·g/√v,   v ← 0.9·v + 0.1·mean(g²)
 Survivors select_learned(const SelectionContext& context) {
   const size_t n = context.candidates;
-  const size_t target = context.recipe.count < 0 ? n / 2 : std::min(n, static_cast<size_t>(context.recipe.count));
   Network network = context.copy();
   Optimizer optimizer(network, context.optimizer);
   std::vector<double> scores(n, 0);
   double v = 0;
+  Survivors within;
+  const int64_t period = std::max<int64_t>(1, context.recipe.steps / 4);
   for (int64_t step = 0; step < context.recipe.steps; ++step) {
     const double progress =
         std::min(1.0, 2 * static_cast<double>(step + 1) / static_cast<double>(context.recipe.steps));
-    const size_t kept = n - static_cast<size_t>(std::floor(static_cast<double>(n - target) * progress));
+    if (context.recipe.milliseconds == 0 || step % period == 0) within = most_important(context, scores);
+    Survivors kept = within;
+    const auto target = static_cast<size_t>(std::ranges::count(within, true));
+    auto others =
+        static_cast<int64_t>(n - target) - static_cast<int64_t>(std::floor(static_cast<double>(n - target) * progress));
+    for (const size_t i : ranking(scores)) {
+      if (!kept[i] && others-- > 0) kept[i] = true;
+    }
     std::vector<at::Tensor> masks(n);
-    const std::vector<size_t> order = ranking(scores);
     for (size_t i = 0; i < n; ++i) {
-      masks[order[i]] = at::full({}, i < kept ? 1.0 : 0.0).set_requires_grad(true);
-      network.set_mask(context.fades[order[i]], masks[order[i]]);
+      masks[i] = at::full({}, kept[i] ? 1.0 : 0.0).set_requires_grad(true);
+      network.set_mask(context.fades[i], masks[i]);
     }
     const Labelled batch = context.next_batch();
     at::cross_entropy_loss(network.forward(batch.pixels, true), batch.labels).backward();

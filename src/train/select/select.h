@@ -45,7 +45,7 @@ Survivors select(const SelectionContext& context);
 
 /// The most survivors that the budgets allow, `ranked` giving the choice for each number of them.
 Survivors largest_within(const SelectionContext& context, const std::function<Survivors(size_t)>& ranked);
-/// The same, the most important first.
+/// One after the other, the most important first; passes over those that would break the budget of milliseconds.
 Survivors most_important(const SelectionContext& context, const std::vector<double>& importance);
 
 }  // namespace reducenet::train

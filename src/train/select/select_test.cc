@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 
 #include "reducenet/arch.h"
 #include "reducenet/builder.h"
@@ -72,6 +73,22 @@ TEST(Select, BudgetsOfMillisecondsHold) {
   never.milliseconds = [](const Survivors&) { return 1.0; };
   EXPECT_THROW(choose(By::uniform, never), Error);
   EXPECT_THROW(choose(By::dp, never), Error);
+}
+
+// What vanishes saves nothing beside something else that vanishes: savings do not add up.
+TEST(Select, WhatIsChosenIsTimedAsAWhole) {
+  auto context = example({0.1, 0.5, 0.2}, -1, 1.5);
+  context.milliseconds = [](const Survivors& s) {
+    return s == of("000") ? 0.5 : s == of("010") || std::ranges::count(s, false) == 1 ? 2.0 : 3.0;
+  };
+  EXPECT_EQ(choose(By::dp, context), of("000"));
+  context.milliseconds = [](const Survivors& s) { return s == of("000") ? 1.0 : s == of("010") ? 2.0 : 3.0; };
+  EXPECT_EQ(choose(By::dp, context), of("000"));
+  // The most important alone is too slow.
+  auto dear = example({0.1, 0.5, 0.2}, -1, 1.5);
+  dear.milliseconds = [](const Survivors& s) { return s[1] ? 2.0 : 1.0; };
+  EXPECT_EQ(choose(By::sensitivity, dear), of("101"));
+  EXPECT_EQ(choose(By::dp, dear), of("101"));
 }
 
 /// The best of all choices by exhaustion, under the loss itself (gaps add up in the examples).
@@ -145,6 +162,13 @@ TEST(Select, LearnedMasksKeepTheActivationThatMatters) {
   context.next_batch = toy_batch;
   context.optimizer.weight_decay = 0;
   EXPECT_EQ(choose(By::learned, context), of("01"));
+  // The same under measured milliseconds; and where the one that matters takes too long.
+  context.recipe.count = -1;
+  context.recipe.milliseconds = 1.5;
+  context.milliseconds = [](const Survivors& s) { return static_cast<double>(std::ranges::count(s, true)); };
+  EXPECT_EQ(choose(By::learned, context), of("01"));
+  context.milliseconds = [](const Survivors& s) { return s[1] ? 2.0 : 1.0; };
+  EXPECT_EQ(choose(By::learned, context), of("10"));
 }
 
 class Selected : public Run {};
@@ -164,15 +188,17 @@ TEST_F(Selected, EveryWayLeavesSoManyAndResumesBitForBit) {
 }
 
 TEST_F(Selected, ByMeasuredMilliseconds) {
-  const Recipe recipe =
-      small({"model.arch=plain", "select.by=uniform", "select.milliseconds=1000", "fade.start=0.4", "train.epochs=1"});
-  run(recipe, {.out = out("a")});
-  EXPECT_EQ(count_nonlinear(load(out("a") / "model.safetensors")), 3);
-  const auto [kind, text] = failure(
-      small({"model.arch=plain", "select.by=uniform", "select.milliseconds=1e-9", "fade.start=0.4", "train.epochs=1"}),
-      {.out = out("b")});
-  EXPECT_EQ(kind, ErrorKind::usage);
-  expect_contains(text, "even with no activation left");
+  for (const char* by : {"select.by=uniform", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
+    const Recipe recipe = small({"model.arch=plain", by, "select.milliseconds=1000", "select.steps=4",
+                                 "select.images=32", "fade.start=0.4", "train.epochs=1"});
+    run(recipe, {.out = out("a")});
+    EXPECT_EQ(count_nonlinear(load(out("a") / "model.safetensors")), 3) << by;
+    const auto [kind, text] = failure(small({"model.arch=plain", by, "select.milliseconds=1e-9", "select.steps=4",
+                                             "select.images=32", "fade.start=0.4", "train.epochs=1"}),
+                                      {.out = out("b")});
+    EXPECT_EQ(kind, ErrorKind::usage) << by;
+    expect_contains(text, "even with no activation left");
+  }
 }
 
 TEST_F(Selected, AnImportedModelFadesCollapsesAndIsExported) {
@@ -196,6 +222,40 @@ TEST_F(Selected, AnImportedModelFadesCollapsesAndIsExported) {
     save(collapsed.graph, out("deployed.onnx"));
     EXPECT_TRUE(verify(collapsed.graph, load(out("deployed.onnx"))).verified);
   }
+}
+
+// Exporters write equal vectors once: here every zero and every one of the batch norms, some behind an Identity.
+TEST_F(Selected, AnImportedModelsParametersAreItsOwn) {
+  Graph graph = build("resnet", {.modules = 1, .widths = {4, 8}, .height = 16, .width = 16});
+  std::vector<ValueId> first(2);
+  for (Node& node : graph.nodes) {
+    if (!std::holds_alternative<BatchNorm>(node.op) || graph.constant(node.inputs[1])->shape()[0] != 4) continue;
+    for (size_t i = 1; i < 5; ++i) {
+      ValueId& same = first[i == 1 || i == 4 ? 1 : 0];
+      if (!same) same = node.inputs[i];
+      node.inputs[i] = same;
+    }
+  }
+  const ValueId copy = graph.add_value({.name = "copy", .shape = Shape{4}});
+  for (Node& node : graph.nodes) {
+    if (node.name == "stage1.module1.conv1.bn") node.inputs[3] = copy;
+  }
+  graph.nodes.insert(graph.nodes.begin(), Node{"copied", Identity{}, {first[0]}, {copy}, ""});
+  remove_dead(graph);
+  save(graph, out("model.onnx"));
+  run(small({"model.arch=import", "model.height=0", "model.width=0", "train.epochs=1", "data.cutout=0"}),
+      {.out = out("a"), .from = out("model.onnx")});
+  const Graph trained = load(out("a") / "model.safetensors");
+  std::set<std::vector<double>> means;
+  int64_t norms = 0;
+  for (const Node& node : trained.nodes) {
+    if (!std::holds_alternative<BatchNorm>(node.op) ||
+        !means.insert(trained.constant(node.inputs[3])->to_doubles()).second)
+      continue;
+    ++norms;
+    EXPECT_NE(trained.constant(node.inputs[2])->to_doubles(), trained.constant(node.inputs[3])->to_doubles());
+  }
+  EXPECT_EQ(norms, 6);  // stem, two modules of two, one projection
 }
 
 TEST_F(Selected, AnImportedHeadForOtherClassesIsReplaced) {

@@ -36,32 +36,54 @@ Survivors select(const SelectionContext& context) {
   return kTable.at(static_cast<size_t>(context.recipe.by) - 1).select(context);
 }
 
-Survivors largest_within(const SelectionContext& context, const std::function<Survivors(size_t)>& ranked) {
-  const Recipe::Select& recipe = context.recipe;
-  size_t count = context.candidates;
-  if (recipe.count >= 0) count = std::min(count, static_cast<size_t>(recipe.count));
-  if (recipe.milliseconds == 0) return ranked(count);
-  double last = 0;
-  for (;; --count) {
-    Survivors survivors = ranked(count);
-    last = context.milliseconds(survivors);
-    if (last <= recipe.milliseconds) return survivors;
-    if (count == 0) break;
-  }
+namespace {
+
+[[noreturn]] void too_slow(const SelectionContext& context, double milliseconds) {
   throw Error(ErrorKind::usage,
               fmt::format("select.milliseconds = {}: even with no activation left the network takes {:.3f} ms",
-                          recipe.milliseconds, last));
+                          context.recipe.milliseconds, milliseconds));
+}
+
+size_t most_survivors(const SelectionContext& context) {
+  const int64_t count = context.recipe.count;
+  return count < 0 ? context.candidates : std::min(context.candidates, static_cast<size_t>(count));
+}
+
+}  // namespace
+
+Survivors largest_within(const SelectionContext& context, const std::function<Survivors(size_t)>& ranked) {
+  double last = 0;
+  for (size_t count = most_survivors(context);; --count) {
+    Survivors survivors = ranked(count);
+    if (context.recipe.milliseconds == 0) return survivors;
+    last = context.milliseconds(survivors);
+    if (last <= context.recipe.milliseconds) return survivors;
+    if (count == 0) break;
+  }
+  too_slow(context, last);
 }
 
 Survivors most_important(const SelectionContext& context, const std::vector<double>& importance) {
   std::vector<size_t> order(importance.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return importance[a] > importance[b]; });
-  return largest_within(context, [&](size_t count) {
-    Survivors survivors(order.size(), false);
-    for (size_t i = 0; i < count; ++i) survivors[order[i]] = true;
-    return survivors;
-  });
+  const double budget = context.recipe.milliseconds;
+  Survivors survivors(order.size(), false);
+  if (budget > 0) {
+    const double least = context.milliseconds(survivors);
+    if (least > budget) too_slow(context, least);
+  }
+  size_t left = most_survivors(context);
+  for (const size_t i : order) {
+    if (left == 0) break;
+    survivors[i] = true;
+    if (budget > 0 && context.milliseconds(survivors) > budget) {
+      survivors[i] = false;
+    } else {
+      --left;
+    }
+  }
+  return survivors;
 }
 
 }  // namespace reducenet::train

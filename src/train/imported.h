@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+
+#include "reducenet/data.h"
+#include "reducenet/train.h"
+
+namespace reducenet::train {
+
+/// The model of `from`, for these images: it keeps its own preprocessing; a head for another number of classes is
+/// replaced by a new one. Error(usage) when the images do not fit, Error(unsupported) when the head is no Gemm.
+Graph import_network(const Recipe& recipe, const std::filesystem::path& from, const ImageSet& images, int64_t classes);
+
+/// Every bias and every vector of a BatchNorm becomes a constant of its own: exporters write equal ones once, for
+/// several readers or behind an Identity, and they would be trained as one. Larger weights that nodes share stay
+/// shared.
+void separate_parameters(Graph& graph);
+
+}  // namespace reducenet::train
