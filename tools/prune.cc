@@ -68,9 +68,9 @@ void refuse(const Certificate& certificate, const std::string& what) {
 }
 
 /// Fine-tuned in the folder beside the result, where an interrupted run goes on.
-std::optional<Graph> finetuned(const PruneOptions& options, const PruneTraining& training, const Graph& graph) {
+std::optional<Graph> finetuned(const PruneOptions& options, const PruneTraining& training, const Graph& graph,
+                               const StopOnSignal& guard) {
   Progress bar("fine-tuning");
-  const StopOnSignal guard;
   return training.finetune(
       graph, options, options.out + ".finetune",
       [&bar](double done, double total) { bar.update(static_cast<int64_t>(done), static_cast<int64_t>(total)); },
@@ -121,10 +121,13 @@ Result prune_once(const PruneOptions& options, const PruneTraining* training) {
   judge("top1", "cut", graph);
   if (options.bn_batches > 0) judge("top1_bn", "statistics estimated again", graph = subject.estimated(graph));
   if (options.finetune > 0) {
-    auto trained = finetuned(options, *training, graph);
+    const StopOnSignal guard;
+    auto trained = finetuned(options, *training, graph, guard);
+    result.json["interrupted"] = !trained;
     if (!trained) {
       warn("interrupted; the same command goes on");
-      return {.json = std::move(result.json), .text = std::move(result.text), .exit_code = 130};
+      result.exit_code = 128 + guard.signal();
+      return result;
     }
     judge("top1_finetuned", "fine-tuned", graph = std::move(*trained));
   }

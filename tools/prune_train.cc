@@ -49,6 +49,7 @@ std::optional<Graph> finetune(const Graph& graph, const PruneOptions& options, c
       {.out = folder,
        .from = start,
        .resume = resume,
+       .test = false,
        .on_step =
            [&](const train::Progress& p) { progress(static_cast<double>(p.step), static_cast<double>(p.steps)); },
        .stop = stop});

@@ -182,6 +182,7 @@ struct Options {
   /// Model whose weights are taken where names and shapes agree (arch "import": the network itself); empty: none.
   std::filesystem::path from{};
   bool resume = false;            ///< go on from out/checkpoint.safetensors, bit for bit
+  bool test = true;               ///< the test images are read, at the end; false: never, and there is no top1
   std::string device = "cpu";     ///< "cpu" or "cuda"
   std::filesystem::path cache{};  ///< folder for decoded images (see load_images); empty: none
   std::function<void(const Progress&)> on_step{};
@@ -194,7 +195,7 @@ struct Result {
   bool interrupted = false;
   int64_t epochs = 0;       ///< finished
   double val_top1 = -1;     ///< of the final network; −1 without validation images
-  double top1 = -1;         ///< on the test images, read once, at the end; −1 when interrupted
+  double top1 = -1;         ///< on the test images, read once, at the end; −1 when interrupted, or without test
   double seconds = 0;       ///< wall clock, all parts of a resumed run
   double images_per_s = 0;  ///< over training steps
   std::vector<EpochMetrics> history{};

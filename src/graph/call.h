@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "graph/around_axis.h"
 #include "graph/index_shapes.h"
 #include "graph/reference.h"
 
@@ -34,16 +35,5 @@ void combine(const Call<T>& call, F f) {
                       *call.y.at(at) = static_cast<T>(f(*call.x(0).at(from[0]), *call.x(1).at(from[1])));
                     });
 }
-
-/// A dense tensor around one axis: [outer, size, inner].
-struct AroundAxis {
-  int64_t outer = 1, size, inner = 1;
-  size_t axis;
-  AroundAxis(int64_t given, const Shape& shape) : axis(static_cast<size_t>(normalised_axis(given, shape.size()))) {
-    size = shape[axis];
-    for (size_t i = 0; i < axis; ++i) outer *= shape[i];
-    for (size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
-  }
-};
 
 }  // namespace reducenet::reference

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "graph/around_axis.h"
 #include "reducenet/error.h"
 #include "reducenet/prune.h"
 
@@ -14,15 +15,11 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 /// Calls each(unit, element index) for every element of the constant that belongs to a unit.
 template <class Each>
 void for_each_element(const ChannelUse& use, const Shape& shape, Each each) {
-  int64_t outer = 1, inner = 1;
-  for (int64_t i = 0; i < static_cast<int64_t>(shape.size()); ++i) {
-    if (i < use.axis) outer *= shape[static_cast<size_t>(i)];
-    if (i > use.axis) inner *= shape[static_cast<size_t>(i)];
-  }
+  const AroundAxis lanes(use.axis, shape);
   size_t element = 0;
-  for (int64_t o = 0; o < outer; ++o) {
+  for (int64_t o = 0; o < lanes.outer; ++o) {
     for (const Unit unit : use.units) {
-      for (int64_t i = 0; i < inner; ++i) each(static_cast<size_t>(unit), element++);
+      for (int64_t i = 0; i < lanes.inner; ++i) each(static_cast<size_t>(unit), element++);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 
+#include "graph/around_axis.h"
 #include "reducenet/error.h"
 #include "reducenet/prune.h"
 
@@ -26,40 +27,31 @@ int64_t count_staying(const std::vector<Unit>& units, const Cut& cut) {
   return std::ranges::count_if(units, [&](Unit u) { return !goes(cut, u); });
 }
 
-/// A tensor seen as [outer][size of the axis][inner bytes].
-struct Lanes {
-  int64_t outer = 1, size;
-  size_t inner;
-  Lanes(const Tensor& tensor, int64_t axis) : size(tensor.shape()[static_cast<size_t>(axis)]) {
-    for (int64_t i = 0; i < axis; ++i) outer *= tensor.shape()[static_cast<size_t>(i)];
-    inner = outer * size > 0 ? tensor.bytes().size() / static_cast<size_t>(outer * size) : 0;
-  }
-  size_t at(int64_t o, int64_t position) const { return static_cast<size_t>(o * size + position) * inner; }
-};
-
 Tensor sliced(const Tensor& tensor, int64_t axis, const std::vector<int64_t>& kept) {
-  const Lanes lanes(tensor, axis);
+  const AroundAxis lanes(axis, tensor.shape());
+  const size_t lane = static_cast<size_t>(lanes.inner) * size_of(tensor.dtype());
   Shape shape = tensor.shape();
-  shape[static_cast<size_t>(axis)] = static_cast<int64_t>(kept.size());
+  shape[lanes.axis] = static_cast<int64_t>(kept.size());
   std::vector<std::byte> bytes;
-  bytes.reserve(static_cast<size_t>(lanes.outer) * kept.size() * lanes.inner);
+  bytes.reserve(static_cast<size_t>(lanes.outer) * kept.size() * lane);
   for (int64_t o = 0; o < lanes.outer; ++o) {
     for (const int64_t position : kept) {
-      const auto lane = tensor.bytes().subspan(lanes.at(o, position), lanes.inner);
-      bytes.insert(bytes.end(), lane.begin(), lane.end());
+      const auto from = tensor.bytes().subspan(static_cast<size_t>(o * lanes.size + position) * lane, lane);
+      bytes.insert(bytes.end(), from.begin(), from.end());
     }
   }
   return {tensor.dtype(), shape, std::move(bytes)};
 }
 
 Tensor zeroed(const Tensor& tensor, int64_t axis, const std::vector<Unit>& units, const Cut& cut) {
-  const Lanes lanes(tensor, axis);
+  const AroundAxis lanes(axis, tensor.shape());
+  const int64_t lane = lanes.inner * static_cast<int64_t>(size_of(tensor.dtype()));
   std::vector<std::byte> bytes(tensor.bytes().begin(), tensor.bytes().end());
   for (int64_t o = 0; o < lanes.outer; ++o) {
-    for (size_t i = 0; i < units.size(); ++i) {
-      if (!goes(cut, units[i])) continue;
-      std::fill_n(bytes.begin() + static_cast<int64_t>(lanes.at(o, static_cast<int64_t>(i))), lanes.inner,
-                  std::byte{0});
+    for (int64_t i = 0; i < lanes.size; ++i) {
+      if (goes(cut, units[static_cast<size_t>(i)])) {
+        std::fill_n(bytes.begin() + (o * lanes.size + i) * lane, lane, std::byte{0});
+      }
     }
   }
   return {tensor.dtype(), tensor.shape(), std::move(bytes)};

@@ -101,6 +101,12 @@ RunState load_checkpoint(const std::filesystem::path& path, Network& network, co
   return state;
 }
 
+Graph load_model(const std::filesystem::path& path) {
+  Graph graph = load(path);
+  std::erase_if(graph.metadata, [](const auto& entry) { return entry.first.starts_with(kPrefix); });
+  return graph;
+}
+
 int64_t warm_start(const std::filesystem::path& model, Network& network) {
   const Graph graph = load(model);
   int64_t taken = 0;

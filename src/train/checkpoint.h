@@ -33,6 +33,9 @@ void save_checkpoint(const std::filesystem::path& path, const Network& network, 
 /// another shape, and leaves everything as it was.
 RunState load_checkpoint(const std::filesystem::path& path, Network& network, const NamedTorch& extra);
 
+/// The model of a file, without what a checkpoint says of its run.
+Graph load_model(const std::filesystem::path& path);
+
 /// Copies weights and statistics of a model into the network where name and shape agree; returns how many did.
 /// Error(bad_input) when none does.
 int64_t warm_start(const std::filesystem::path& model, Network& network);

@@ -6,7 +6,7 @@
 
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
-#include "reducenet/formats.h"
+#include "train/checkpoint.h"
 #include "train/gates.h"
 #include "train/imported.h"
 #include "train/ops.h"
@@ -81,7 +81,7 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
     throw Error(ErrorKind::usage,
                 fmt::format("model.classes = {}, but the data have {}", recipe.model.options.classes, found));
   }
-  if (imports(recipe) && !resumed.empty()) return load(resumed);
+  if (imports(recipe) && !resumed.empty()) return load_model(resumed);
   Graph graph =
       imports(recipe) ? import_network(recipe, from, images, classes) : build_architecture(recipe, images, classes);
   if (!Preprocessing::from_metadata(graph.metadata)) Preprocessing::of(images).to_metadata(graph.metadata);

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "reducenet/error.h"
-#include "reducenet/formats.h"
+#include "train/checkpoint.h"
 
 namespace reducenet::train {
 namespace {
@@ -86,7 +86,7 @@ void separate_parameters(Graph& graph) {
 
 Graph import_network(const Recipe& recipe, const std::filesystem::path& from, const ImageSet& images, int64_t classes) {
   if (from.empty()) throw Error(ErrorKind::usage, "model.arch = import: name the model with --from");
-  Graph graph = load(from);
+  Graph graph = load_model(from);
   if (graph.inputs.size() != 1 || graph.outputs.size() != 1) {
     throw Error(ErrorKind::unsupported, from.string() + ": a network with one input and one output can be trained");
   }

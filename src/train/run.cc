@@ -70,6 +70,7 @@ class Run {
   std::string decide(int64_t epoch, double top1);
   double score(Feed& feed, std::span<const int32_t> order) { return evaluate(network_, feed, order).top1; }
   void estimate_statistics();
+  double test_accuracy();
   Result finish();
   [[noreturn]] void stop_at_last_good(const std::string& what) const;
   void message(const std::string& text) const {
@@ -443,6 +444,17 @@ void Run::estimate_statistics() {
   network_.set_momentum(std::nullopt);
 }
 
+double Run::test_accuracy() {
+  const ImageSet test = load_split(recipe_, options_, Split::test);
+  if (test.class_names != images_.class_names || test.image_bytes() != images_.image_bytes()) {
+    throw Error(ErrorKind::bad_input, recipe_.data.path + ": training and test images differ in classes or size");
+  }
+  std::vector<int32_t> all(static_cast<size_t>(test.count()));
+  std::iota(all.begin(), all.end(), 0);
+  Feed feed(test, preprocessing_, kEvaluationBatch, device_);
+  return score(feed, all);
+}
+
 Result Run::finish() {
   if (!state_.begun) begin_fading();
   set_fades(steps_);
@@ -452,14 +464,7 @@ Result Run::finish() {
   Result result{.epochs = recipe_.train.epochs,
                 .images_per_s = static_cast<double>(steps_ * batch_) / state_.train_seconds};
   if (!split_.validation.empty()) result.val_top1 = score(validation_feed_, split_.validation);
-  const ImageSet test = load_split(recipe_, options_, Split::test);
-  if (test.class_names != images_.class_names || test.image_bytes() != images_.image_bytes()) {
-    throw Error(ErrorKind::bad_input, recipe_.data.path + ": training and test images differ in classes or size");
-  }
-  std::vector<int32_t> all(static_cast<size_t>(test.count()));
-  std::iota(all.begin(), all.end(), 0);
-  Feed test_feed(test, preprocessing_, kEvaluationBatch, device_);
-  result.top1 = score(test_feed, all);
+  if (options_.test) result.top1 = test_accuracy();
   result.seconds = seconds_before_ + clock_.seconds();
   result.history = metrics_->history();
   metrics_->finish(result);

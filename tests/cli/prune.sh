@@ -120,6 +120,31 @@ if [ $code -ne 130 ] && [ $code -ne 0 ]; then fail "exit $code, not 130"; fi
 cp sampled-deep/cells/random-0.json first.json
 sample '(.points | length) == 6 and (.interrupted | not) and all(.criteria[]; .top1_bn.count == 3 and .top1_finetuned.count == 2) and .best.stage == "top1_finetuned"'
 cmp -s first.json sampled-deep/cells/random-0.json || fail 'what was measured is measured again'
+grep -q 'fine-tuned, %' sampled-deep/index.html || fail 'the page lacks the fine-tuned stage'
+jq -e '.top1 == null' sampled-deep/random-0/result.json >/dev/null || fail 'fine-tuning read the test images'
+figures() { jq -c '[.points[] | {name, top1_cut, top1_bn, top1_finetuned}]' "$1/prune.json"; }
+figures sampled-deep >in-parts.json
+mv sampled-deep in-parts
+sample '.best.test_top1 >= 0'
+figures sampled-deep | cmp -s - in-parts.json || fail 'an interrupted sampling ends in other figures'
+
+# One network: interrupted while it is fine-tuned, by a signal of its own number, it goes on where it was.
+tune="prune deep/model.safetensors --criterion l1 --ratio 0.3 --data generated:640 --validation 128 --finetune 8 --set optimizer.batch=16"
+# shellcheck disable=SC2086
+json '.top1_finetuned >= 0 and (.interrupted | not)' $tune -o whole-tuned.safetensors
+arguments="$tune -o part-tuned.safetensors, interrupted"
+# shellcheck disable=SC2086
+"$tool" $tune -o part-tuned.safetensors --json >stdout 2>stderr </dev/null &
+child=$!
+while kill -0 $child 2>/dev/null && ! [ -s part-tuned.safetensors.finetune/metrics.jsonl ]; do sleep 0.02; done
+kill -TERM $child 2>/dev/null
+wait $child
+code=$?
+if [ $code -ne 143 ]; then fail "exit $code, not 143"; elif ! jq -e .interrupted stdout >/dev/null; then fail 'not interrupted'; fi
+absent part-tuned.safetensors
+# shellcheck disable=SC2086
+json '.interrupted | not' $tune -o part-tuned.safetensors
+cmp -s whole-tuned.safetensors part-tuned.safetensors || fail 'an interrupted fine-tuning ends in another network'
 mkdir -p other/train/x other/train/y other/test/x other/test/y
 for folder in train/x train/y test/x test/y; do for i in 1 2 3; do cp dot.png other/$folder/$i.png; done; done
 refuses 2 'another order' prune deep/model.safetensors -o never.onnx --data other --validation 2 --bn-batches 1

@@ -90,6 +90,7 @@ json '.epochs == 1' train tiny.toml --from deep.onnx --epochs 1 --set model.arch
   --set select.count=1 --out imported
 json '.verified and .nonlinear_after == 1' collapse imported/model.safetensors -o imported.onnx
 refuses 2 'name the model with --from' train tiny.toml --set model.arch=import --out never
+[ -e /dev/nvidia0 ] || refuses 5 'device cuda: this LibTorch or machine has none' train tiny.toml --device cuda --out never
 # Inverted residuals with other activations, by each way to choose: 4 of them, of which 2 stay; the others fade while it is fine-tuned.
 for chosen in relu6:sensitivity hard_swish:learned silu:dp; do
   activation=${chosen%:*}

@@ -213,7 +213,7 @@ TEST_F(Selected, AnImportedModelFadesCollapsesAndIsExported) {
     run(recipe, {.out = out("a"), .from = model});
     EXPECT_TRUE(run_steps(recipe, {.out = out("b"), .from = model}, 9).interrupted);
     run(recipe, {.out = out("b"), .resume = true});
-    expect_same_tensors(out("a") / "model.safetensors", out("b") / "model.safetensors");
+    EXPECT_EQ(bytes_of(out("a") / "model.safetensors"), bytes_of(out("b") / "model.safetensors"));
     const Graph trained = load(out("a") / "model.safetensors");
     EXPECT_EQ(count_nonlinear(trained), 1) << activation;
     const Collapsed collapsed = collapse(trained);
