@@ -4,6 +4,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -37,18 +38,33 @@ int this_cpu() noexcept {
 #endif
 }
 
+/// Takes a CPU from those that a thread may use, if there are others. Returns whether it did.
+bool exclude([[maybe_unused]] int thread, [[maybe_unused]] int cpu) noexcept {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(thread, sizeof set, &set) != 0) return false;
+  if (!CPU_ISSET(static_cast<size_t>(cpu), &set) || CPU_COUNT(&set) < 2) return false;
+  CPU_CLR(static_cast<size_t>(cpu), &set);
+  return sched_setaffinity(thread, sizeof set, &set) == 0;
+#else
+  return false;
+#endif
+}
+
+/// Gives it back to this thread.
+void include([[maybe_unused]] int cpu) noexcept {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return;
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  sched_setaffinity(0, sizeof set, &set);
+#endif
+}
+
 /// Moves this thread off a CPU to another that it may use, if there is one; afterwards it may use the same as before.
 /// A system that leaves a woken thread where it last ran would leave it there for long.
-void leave([[maybe_unused]] int cpu) noexcept {
-#if defined(__linux__)
-  cpu_set_t all, others;
-  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all) != 0) return;
-  others = all;
-  CPU_CLR(static_cast<size_t>(cpu), &others);
-  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
-    sched_setaffinity(0, sizeof all, &all);
-  }
-#endif
+void leave(int cpu) noexcept {
+  if (exclude(0, cpu)) include(cpu);
 }
 
 /// Looks until the value is no longer `old` or that takes too long, and returns it. `other`: the CPU of the thread that
@@ -69,9 +85,11 @@ T look(const std::atomic<T>& value, T old, const std::atomic<int>& other) noexce
 
 }  // namespace
 
-Threads::Threads(int count) {
+Threads::Threads(int count) : sleepers_(new Sleeper[static_cast<size_t>(std::max(count, 1))]) {
   line_.caller_cpu = this_cpu();
-  for (int part = 1; part < count; ++part) workers_.emplace_back([this] { work(); });
+  for (int part = 1; part < count; ++part) {
+    workers_.emplace_back([this, part] { work(sleepers_[static_cast<size_t>(part)]); });
+  }
 }
 
 Threads::~Threads() {
@@ -88,6 +106,18 @@ void Threads::note_stall() noexcept {
   stalled_ = true;
 }
 
+/// Before the sleeping are woken: a system may put a thread on the CPU of the one that wakes it, where it gets no time
+/// before the caller has used up its own, some milliseconds later.
+void Threads::make_way() noexcept {
+  const int cpu = this_cpu();
+  for (size_t part = 1; part <= workers_.size(); ++part) {
+    Sleeper& sleeper = sleepers_[part];
+    if (!sleeper.lying.load(std::memory_order_acquire) || sleeper.excluded.load(std::memory_order_relaxed) >= 0)
+      continue;
+    if (exclude(sleeper.thread, cpu)) sleeper.excluded.store(cpu, std::memory_order_relaxed);
+  }
+}
+
 void Threads::start(int parts, const void* job, Function function) noexcept {
   started_ = Clock::now();
   const uint32_t number = line_.number.load(std::memory_order_relaxed) + 1;
@@ -95,6 +125,7 @@ void Threads::start(int parts, const void* job, Function function) noexcept {
   line_.function.store(function, std::memory_order_relaxed);
   line_.unfinished.store(parts - 1, std::memory_order_relaxed);
   line_.caller_cpu.store(this_cpu(), std::memory_order_relaxed);
+  if (line_.asleep.load(std::memory_order_relaxed)) make_way();
   line_.ticket.store(uint64_t{number} << 32 | static_cast<uint64_t>(parts) << 16 | 1, std::memory_order_release);
   line_.number.store(number, std::memory_order_release);
   // One that lies down at this moment may be missed: then its part is the caller's, and the next job wakes it. One that
@@ -131,7 +162,10 @@ void Threads::finish() noexcept {
   if (Clock::now() - done > std::max<Clock::duration>(done - started_, kPatience)) note_stall();
 }
 
-void Threads::work() noexcept {
+void Threads::work(Sleeper& self) noexcept {
+#if defined(__linux__)
+  self.thread = gettid();
+#endif
   for (uint32_t seen = 0;;) {
     uint32_t now = look(line_.number, seen, line_.caller_cpu);
     const int caller = line_.caller_cpu.load(std::memory_order_relaxed);
@@ -139,14 +173,20 @@ void Threads::work() noexcept {
       leave(caller);
       now = look(line_.number, seen, line_.caller_cpu);
     }
+    const bool sleeps = now == seen;
+    if (sleeps) self.lying.store(true, std::memory_order_release);
     while (now == seen) {
       line_.asleep.store(true, std::memory_order_seq_cst);
       line_.number.wait(seen, std::memory_order_seq_cst);
       now = line_.number.load(std::memory_order_acquire);
     }
+    if (sleeps) self.lying.store(false, std::memory_order_relaxed);
     seen = now;
     if (!line_.function.load(std::memory_order_relaxed)) return;
     while (claim(false)) {
+    }
+    if (self.excluded.load(std::memory_order_relaxed) >= 0) {
+      include(self.excluded.exchange(-1, std::memory_order_relaxed));
     }
   }
 }

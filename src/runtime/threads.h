@@ -3,15 +3,17 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
 namespace reducenet {
 
 /// Runs a job in parts on threads of its own beside the caller's, which does part 0. Work is handed over in well under
-/// a microsecond to a thread that has just been busy; one that waits for longer sleeps. One that the system has put on
-/// the CPU of the thread it waits for goes to another, or sleeps at once. Another part belongs to whoever claims it
-/// first, so that the caller never waits for a thread that has not begun. One caller at a time.
+/// a microsecond to a thread that has just been busy; one that waits for longer sleeps, and is woken on another CPU
+/// than the caller's. One that the system has put on the CPU of the thread it waits for goes to another, or sleeps at
+/// once. Another part belongs to whoever claims it first, so that the caller never waits for a thread that has not
+/// begun. One caller at a time.
 class Threads {
  public:
   /// `count` in all, the caller's included; at most 65,535.
@@ -46,11 +48,19 @@ class Threads {
     std::atomic<bool> asleep{false};          // whether some thread waits for a new number and has not been woken
   };
 
+  /// A thread while it sleeps.
+  struct Sleeper {
+    std::atomic<bool> lying{false};
+    std::atomic<int> excluded{-1};  // the CPU on which it was not to be woken, until it takes it back
+    int thread = -1;                // as the system numbers it; written before `lying`
+  };
+
   bool alone() const noexcept { return stalled_ && Clock::now() < alone_until_; }
   void note_stall() noexcept;
   void start(int parts, const void* job, Function function) noexcept;
   void finish() noexcept;
-  void work() noexcept;
+  void make_way() noexcept;
+  void work(Sleeper& self) noexcept;
   bool claim(bool caller) noexcept;
 
   Line line_;
@@ -58,6 +68,7 @@ class Threads {
   bool stalled_ = false;  // whether a job ever waited for an interrupted thread
   Clock::time_point started_, alone_until_;
   Clock::duration back_off_{};
+  std::unique_ptr<Sleeper[]> sleepers_;
   std::vector<std::thread> workers_;
 };
 

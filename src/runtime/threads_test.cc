@@ -4,6 +4,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <thread>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace reducenet {
 namespace {
@@ -77,6 +81,35 @@ TEST(Threads, AfterAnInterruptionTheCallerWorksAloneForAWhile) {
   if (proofs == 0) GTEST_SKIP() << "no second CPU was free";
   EXPECT_EQ(parts, 1);
 }
+
+#if defined(__linux__)
+TEST(Threads, AThreadThatWasWokenElsewhereMayUseEveryCpuAgain) {
+  const auto cpus = [] {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+  };
+  const int all = cpus();
+  Threads threads(2);
+  int theirs = 0, ran = 0;
+  for (int round = 0; round < 200 && (ran < 5 || theirs != all); ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    for (int job = 0; job < 2; ++job) {  // the first wakes it
+      const auto caller = std::this_thread::get_id();
+      threads.run(2, [&](int, int) noexcept {
+        if (std::this_thread::get_id() != caller) {
+          theirs = cpus();
+          ++ran;
+        }
+        const auto start = std::chrono::steady_clock::now();
+        while (std::chrono::steady_clock::now() - start < std::chrono::microseconds(200)) {
+        }
+      });
+    }
+  }
+  if (ran == 0) GTEST_SKIP() << "no second CPU was free";
+  EXPECT_EQ(theirs, all);
+}
+#endif
 
 TEST(Threads, ManyComeAndGo) {
   for (int round = 0; round < 200; ++round) {
