@@ -297,10 +297,30 @@ class Lowering {
       before->epilogue = epilogue;
       return retarget(*before, node);
     }
+    if (!epilogue.curve && clamp_before_pool(epilogue, node)) return;
     const Port x = read(node.inputs[0]);
     Step& step = append(node);
     step.inputs = {x};
     step.epilogue = epilogue;
+  }
+
+  /// clamp(max x) = max clamp(x), so the layer before the pool clamps its outputs. Not where a window may lie wholly in
+  /// the padding, whose maximum is −∞.
+  bool clamp_before_pool(const Epilogue& clamp, const Node& node) {
+    Step* pool = fusable(node.inputs[0]);
+    const auto* op = pool ? std::get_if<MaxPool>(&pool->op) : nullptr;
+    if (!op || op->ceil_mode || op->dilation != Size2{1, 1}) return false;
+    const Padding& pad = op->padding;
+    if (std::max(pad.top, pad.bottom) >= op->kernel[0] || std::max(pad.left, pad.right) >= op->kernel[1]) return false;
+    const auto maker = std::find_if(graph_.nodes.begin(), graph_.nodes.end(),
+                                    [&](const Node& made) { return made.outputs[0] == node.inputs[0]; });
+    Step* layer = fusable(maker->inputs[0]);
+    if (!has_weights(layer) || layer->epilogue.has_activation()) return false;
+    layer->node += "+" + node.name;
+    layer->epilogue.low = clamp.low;
+    layer->epilogue.high = clamp.high;
+    pool->output = {make_buffer(node.outputs[0]), pool->output.shape};
+    return true;
   }
 
   /// Weights [out][in] against the rows of x, if b is a constant matrix; c must be one value per column.

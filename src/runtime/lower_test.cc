@@ -56,6 +56,22 @@ TEST(Lower, TheActivationStopsTheFusion) {
   EXPECT_EQ(std::get<Conv2d>(program.steps[1].op).groups, 4);
 }
 
+TEST(Lower, ClampsBeforeAMaximumInsteadOfAfterIt) {
+  const auto lowered = [](const MaxPool& pool) {
+    GraphBuilder b("pooled");
+    const ValueId y = b.conv("conv", b.input("x", {1, 4, 8, 8}), 4, {3, 3}, kSame);
+    b.output(b.activation("act", b.node("pool", pool, {y}), {Activation::Kind::relu6}));
+    return lower(std::move(b).finish(), 1);
+  };
+  const Program program = lowered({.kernel = {2, 2}, .stride = {2, 2}, .padding = {1, 0, 1, 0}});
+  EXPECT_EQ(names(program), (std::vector<std::string>{"conv+act", "pool"}));
+  EXPECT_EQ(program.steps[0].epilogue.high, 6);
+  EXPECT_EQ(program.steps[1].output.buffer, program.outputs[0]);
+  // A window of the ceiling, or one with holes, may see padding alone.
+  EXPECT_EQ(lowered({.kernel = {2, 2}, .stride = {2, 2}, .ceil_mode = true}).steps.size(), 3u);
+  EXPECT_EQ(lowered({.kernel = {2, 2}, .padding = {1, 1, 1, 1}, .dilation = {2, 2}}).steps.size(), 3u);
+}
+
 TEST(Lower, RemovesWhatDoesNothing) {
   GraphBuilder b("idle");
   ValueId y = b.node("drop", Dropout{}, {b.input("x", {1, 4})});

@@ -97,10 +97,12 @@ constexpr std::array<Tile, kRuns.size()> tiles() {
 template <size_t Blocks>
 const std::array<Tile, kRuns.size()>& tiles_for(const Taps& taps) {
   static constexpr auto unit = tiles<Blocks, kBlock, false>(), two = tiles<Blocks, 2 * kBlock, false>();
-  static constexpr auto plain_unit = tiles<Blocks, 1, true>(), plain_two = tiles<Blocks, 2, true>();
+  static constexpr auto plain_unit = tiles<Blocks, 1, true>(), plain_two = tiles<Blocks, 2, true>(),
+                        plain_four = tiles<Blocks, 4, true>();
   static constexpr auto any = tiles<Blocks, 0, false>();
   if (taps.pixel_stride == taps.block) return taps.block == 1 ? plain_unit : unit;
   if (taps.pixel_stride == 2 * taps.block) return taps.block == 1 ? plain_two : two;
+  if (taps.pixel_stride == 4 && taps.block == 1) return plain_four;
   return any;
 }
 

@@ -1,8 +1,11 @@
 // y[c][i][j] = b[c] + Σ_{u,v} w[c][u][v] · x[c][i·sh − top + u·dh][j·sw − left + v·dw]
 //
-// One block of channels at a time. Runs of pixels where no tap is clipped sideways share the load of each weight and,
-// where the kernel's width and stride are known when compiled, each x meets all its taps once loaded.
+// One block of channels at a time. Runs of pixels share the load of each weight and, where the kernel's width and
+// stride are known when compiled, each x meets all its taps once loaded; there the runs at the border just leave out
+// the columns that lie outside the image, elsewhere pixels with clipped taps are computed one by one.
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -50,8 +53,8 @@ HWY_NOINLINE void depthwise_run(const Window& t, const float* HWY_RESTRICT x, co
 }
 
 /// The same for kernels of width K and pixel stride S without dilation: column c of x meets tap v of pixel p where
-/// p·S + v = c.
-template <size_t Pixels, size_t K, size_t S>
+/// p·S + v = c. `Clipped`: only columns [first_v, last_v) lie inside the image.
+template <size_t Pixels, size_t K, size_t S, bool Clipped>
 HWY_NOINLINE void depthwise_whole(const Window& t, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w,
                                   const float* HWY_RESTRICT bias, const float* residual, const Epilogue& epilogue,
                                   float* HWY_RESTRICT y) {
@@ -65,6 +68,7 @@ HWY_NOINLINE void depthwise_whole(const Window& t, const float* HWY_RESTRICT x, 
                     HWY_ATTR { weight[v] = hn::Load(d, w + (static_cast<size_t>(u) * K + v) * kBlock + lane); });
       const float* at = x + u * t.row_stride + static_cast<int64_t>(lane);
       unroll<(Pixels - 1) * S + K>([&](auto c) HWY_ATTR {
+        if (Clipped && (static_cast<int64_t>(c) < t.first_v || static_cast<int64_t>(c) >= t.last_v)) return;
         const auto value = hn::Load(d, at + c * kBlock);
         unroll<Pixels>([&](auto p) HWY_ATTR {
           if constexpr (c >= p * S && c < p * S + K) sum[p] = hn::MulAdd(weight[c - p * S], value, sum[p]);
@@ -80,24 +84,44 @@ HWY_NOINLINE void depthwise_whole(const Window& t, const float* HWY_RESTRICT x, 
 }
 
 using Run = void (*)(const Window&, const float*, const float*, const float*, const float*, const Epilogue&, float*);
-/// Pixels in a long and in a short run, and the code for them.
+/// Pixels in a run where taps may be clipped neither way, and in the runs of known kernels.
 inline constexpr int64_t kLong = kVectors == 1 ? 8 : 4, kShort = kVectors == 1 ? 3 : 2;
-struct Runs {
-  Run of_many, of_few;
+inline constexpr auto kWholeRuns =
+    kVectors == 1 ? std::array<int64_t, 4>{8, 7, 4, 3} : std::array<int64_t, 4>{4, 3, 2, 1};
+struct Whole {
+  Run inside, clipped;
 };
 template <size_t K, size_t S>
-inline constexpr Runs kWhole{&depthwise_whole<kLong, K, S>, &depthwise_whole<kShort, K, S>};
+inline constexpr auto kWhole = []<size_t... i>(std::index_sequence<i...>) {
+  return std::array<Whole, kWholeRuns.size()>{
+      Whole{&depthwise_whole<static_cast<size_t>(kWholeRuns[i]), K, S, false>,
+            &depthwise_whole<static_cast<size_t>(kWholeRuns[i]), K, S, true>}...};
+}
+(std::make_index_sequence<kWholeRuns.size()>());
 
-/// Code for a kernel's width and stride; any other has runs for which nothing is known.
-Runs runs_for(int64_t kernel_w, const Conv2d& op) {
+/// Code for a kernel's width and stride; nullptr: there is none, nor for images narrower than a run.
+const std::array<Whole, kWholeRuns.size()>* whole_for(int64_t kernel_w, const Conv2d& op) {
   const auto is = [&](int64_t k, int64_t s) { return kernel_w == k && op.stride[1] == s && op.dilation[1] == 1; };
-  if (is(3, 1)) return kWhole<3, 1>;
-  if (is(3, 2)) return kWhole<3, 2>;
-  if (is(5, 1)) return kWhole<5, 1>;
-  if (is(5, 2)) return kWhole<5, 2>;
-  if (is(7, 1)) return kWhole<7, 1>;
-  if (is(7, 2)) return kWhole<7, 2>;
-  return {depthwise_run<kLong>, depthwise_run<kShort>};
+  if (is(3, 1)) return &kWhole<3, 1>;
+  if (is(3, 2)) return &kWhole<3, 2>;
+  if (is(5, 1)) return &kWhole<5, 1>;
+  if (is(5, 2)) return &kWhole<5, 2>;
+  if (is(7, 1)) return &kWhole<7, 1>;
+  if (is(7, 2)) return &kWhole<7, 2>;
+  return nullptr;
+}
+
+/// Index in kWholeRuns of the run that covers `width` pixels with the least work; the last may overlap the one before.
+size_t best_whole(int64_t width) {
+  size_t best = kWholeRuns.size();
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (size_t i = 0; i < kWholeRuns.size(); ++i) {
+    const int64_t work = ceil_div(width, kWholeRuns[i]) * (kWholeRuns[i] + 1);  // 1: loading the weights
+    if (kWholeRuns[i] > width || work >= least) continue;
+    least = work;
+    best = i;
+  }
+  return best;
 }
 
 void depthwise(const Call& call) {
@@ -109,7 +133,8 @@ void depthwise(const Call& call) {
   t.row_stride = op.dilation[0] * x[3] * kBlock;
   t.tap_stride = op.dilation[1] * kBlock;
   t.pixel_stride = op.stride[1] * kBlock;
-  const Runs runs = runs_for(kw, op);
+  const size_t best = best_whole(width);
+  const auto* known = best < kWholeRuns.size() ? whole_for(kw, op) : nullptr;
   // A thread takes the same rows of every channel where that shares out evenly, so that what it reads and writes stays
   // with it in the layers around; otherwise its share of the channels.
   constexpr int64_t kFewRows = 12;
@@ -134,12 +159,26 @@ void depthwise(const Call& call) {
       run(t, image + left * kBlock, weight, bias, residual ? residual + j * kBlock : nullptr, step.epilogue,
           to + j * kBlock);
     };
+    if (known) {
+      const int64_t pixels = kWholeRuns[best], columns = (pixels - 1) * op.stride[1] + kw;
+      for (int64_t j = 0; j < width; j += pixels) {
+        const int64_t at = std::min(j, width - pixels), left = at * op.stride[1] - op.padding.left;
+        t.first_v = std::max<int64_t>(-left, 0);
+        t.last_v = std::min(columns, x[3] - left);
+        const bool clipped = t.first_v > 0 || t.last_v < columns;
+        (clipped ? (*known)[best].clipped : (*known)[best].inside)(t, image + left * kBlock, weight, bias,
+                                                                   residual ? residual + at * kBlock : nullptr,
+                                                                   step.epilogue, to + at * kBlock);
+      }
+      finish_curve(step.epilogue, to, static_cast<size_t>(width * kBlock));
+      continue;
+    }
     // Pixels [first, last) have all their taps; a run that would pass the last one begins earlier instead.
     const int64_t first = std::min(width, ceil_div(op.padding.left, op.stride[1]));
     const int64_t reach = x[3] + op.padding.left - (kw - 1) * op.dilation[1];  // first column past all windows' starts
     const int64_t last = std::clamp(ceil_div(std::max<int64_t>(reach, 0), op.stride[1]), first, width);
     const int64_t many = last - first >= kLong ? kLong : last - first >= kShort ? kShort : 1;
-    const Run run = many == kLong ? runs.of_many : many == kShort ? runs.of_few : depthwise_run<1>;
+    const Run run = many == kLong ? depthwise_run<kLong> : many == kShort ? depthwise_run<kShort> : depthwise_run<1>;
     for (int64_t j = 0; j < first; ++j) at(depthwise_run<1>, j);
     for (int64_t j = first; j < last; j += many) at(run, std::min(j, last - many));
     for (int64_t j = last; j < width; ++j) at(depthwise_run<1>, j);

@@ -12,50 +12,88 @@
 HWY_BEFORE_NAMESPACE();
 namespace reducenet::HWY_NAMESPACE {
 
-/// Taps of one axis that lie inside the image.
-struct Taps {
+/// Inside of one axis that lie inside the image.
+struct Inside {
   int64_t start, first, last;  // start: input position of tap 0
 };
-HWY_INLINE Taps taps(int64_t out, int64_t stride, int64_t before, int64_t kernel, int64_t dilation, int64_t size) {
+HWY_INLINE Inside taps(int64_t out, int64_t stride, int64_t before, int64_t kernel, int64_t dilation, int64_t size) {
   const int64_t start = out * stride - before;
   const int64_t first = std::min(kernel, ceil_div(std::max<int64_t>(-start, 0), dilation));
   return {start, first, std::clamp(ceil_div(std::max<int64_t>(size - start, 0), dilation), first, kernel)};
 }
 
-HWY_INLINE float divisor(const AveragePool& op, const Shape& x, const Taps& rows, const Taps& columns) {
+HWY_INLINE float divisor(const AveragePool& op, const Shape& x, const Inside& rows, const Inside& columns) {
   if (!op.count_include_pad) return static_cast<float>((rows.last - rows.first) * (columns.last - columns.first));
   const int64_t height = std::min(rows.start + op.kernel[0], x[2] + op.padding.bottom) - rows.start;
   const int64_t width = std::min(columns.start + op.kernel[1], x[3] + op.padding.right) - columns.start;
   return static_cast<float>(height * width);
 }
 
-/// `Pixel` channels stand side by side: a block, or one when x is plain.
-template <int64_t Pixel, class Pool>
+/// One output: the largest, or the sum, over `rows` rows of taps from `x`, `Width` taps each (0: `columns`).
+template <bool kMaximum, int64_t Width, class D>
+HWY_INLINE hn::Vec<D> over_window(D d, const float* x, int64_t rows, int64_t columns, int64_t row_step, int64_t step) {
+  auto value = hn::Set(d, kMaximum ? -std::numeric_limits<float>::infinity() : 0.0f);
+  const int64_t width = Width ? Width : columns;
+  for (; rows > 0; --rows, x += row_step) {
+    const float* at = x;
+    for (int64_t c = 0; c < width; ++c, at += step) {
+      const auto tap = hn::LoadU(d, at);
+      value = kMaximum ? hn::Max(value, tap) : hn::Add(value, tap);
+    }
+  }
+  return value;
+}
+
+/// `Pixel` channels stand side by side: a block, or one when x is plain. `Width`: of the window where it is known when
+/// compiled, 0 otherwise.
+template <int64_t Pixel, int64_t Width, class Pool>
 HWY_NOINLINE void pool_rows(const Call& call, const Pool& op, Size2 dilation) {
   constexpr bool kMaximum = std::is_same_v<Pool, MaxPool>;
   const hn::CappedTag<float, Pixel> d;
   constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(hn::CappedTag<float, Pixel>()));
   const Shape &x = call.x(), &y = call.y();
+  const int64_t row_step = dilation[0] * x[3] * Pixel, step = dilation[1] * Pixel;
+  // Outputs [whole.first, whole.last) have all columns of taps inside.
+  const int64_t reach = x[3] - (op.kernel[1] - 1) * dilation[1];
+  const Columns whole = inside(y[3], std::max<int64_t>(reach, 0), -op.padding.left, op.stride[1]);
   const Call::Range rows = call.share(y[0] * ceil_div(y[1], Pixel) * y[2]);
   for (int64_t row = rows.first; row < rows.last; ++row) {
-    const Taps u = taps(row % y[2], op.stride[0], op.padding.top, op.kernel[0], dilation[0], x[2]);
-    const float* plane = call.in() + row / y[2] * x[2] * x[3] * Pixel;
-    for (int64_t j = 0; j < y[3]; ++j) {
-      const Taps v = taps(j, op.stride[1], op.padding.left, op.kernel[1], dilation[1], x[3]);
+    const Inside u = taps(row % y[2], op.stride[0], op.padding.top, op.kernel[0], dilation[0], x[2]);
+    const float* line = call.in() + (row / y[2] * x[2] + u.start + u.first * dilation[0]) * x[3] * Pixel;
+    float* to = call.out() + row * y[3] * Pixel;
+    const auto at = [&](auto width, int64_t j, const Inside& v, float by) HWY_ATTR {
+      const float* from = line + (v.start + v.first * dilation[1]) * Pixel;
       for (int64_t lane = 0; lane < Pixel; lane += kStep) {
-        auto value = hn::Set(d, kMaximum ? -std::numeric_limits<float>::infinity() : 0.0f);
-        for (int64_t r = u.first; r < u.last; ++r) {
-          const float* line = plane + (u.start + r * dilation[0]) * x[3] * Pixel + lane;
-          for (int64_t c = v.first; c < v.last; ++c) {
-            const auto at = hn::LoadU(d, line + (v.start + c * dilation[1]) * Pixel);
-            value = kMaximum ? hn::Max(value, at) : hn::Add(value, at);
-          }
-        }
-        if constexpr (!kMaximum) value = hn::Div(value, hn::Set(d, divisor(op, x, u, v)));
-        hn::StoreU(value, d, call.out() + (row * y[3] + j) * Pixel + lane);
+        auto value = over_window<kMaximum, width>(d, from + lane, u.last - u.first, v.last - v.first, row_step, step);
+        if constexpr (!kMaximum) value = hn::Div(value, hn::Set(d, by));
+        hn::StoreU(value, d, to + j * Pixel + lane);
       }
+    };
+    const auto divisor_of = [&](const Inside& v) {
+      if constexpr (kMaximum)
+        return 1.0f;
+      else
+        return divisor(op, x, u, v);
+    };
+    const auto edge = [&](int64_t j) HWY_ATTR {
+      const Inside v = taps(j, op.stride[1], op.padding.left, op.kernel[1], dilation[1], x[3]);
+      at(std::integral_constant<int64_t, 0>(), j, v, divisor_of(v));
+    };
+    for (int64_t j = 0; j < whole.first; ++j) edge(j);
+    Inside v{whole.first * op.stride[1] - op.padding.left, 0, op.kernel[1]};
+    const float by = divisor_of(v);
+    for (int64_t j = whole.first; j < whole.last; ++j, v.start += op.stride[1]) {
+      at(std::integral_constant<int64_t, Width>(), j, v, by);
     }
+    for (int64_t j = whole.last; j < y[3]; ++j) edge(j);
   }
+}
+
+template <int64_t Pixel, class Pool>
+void pool_rows(const Call& call, const Pool& op, Size2 dilation) {
+  if (op.kernel[1] == 2) return pool_rows<Pixel, 2>(call, op, dilation);
+  if (op.kernel[1] == 3) return pool_rows<Pixel, 3>(call, op, dilation);
+  pool_rows<Pixel, 0>(call, op, dilation);
 }
 
 template <int64_t Pixel>
