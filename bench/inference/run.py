@@ -5,10 +5,12 @@
                            [--seconds 0.2] [--tune none] [--json FILE]
 
 Each engine is a process of its own with the model loaded; they run in turn, A B C A B C …, for --seconds each, and while
-one runs the others wait. One thread: pinned to core 0; two: to cores 0 and 1. Printed: each one's median over rounds of the
-median in a round, and the median over rounds of the ratio to ours. Every output is compared with ours.
+one runs the others wait. One thread: pinned to core 0; two: to cores 0 and 1. An engine named as ENGINE@T runs with T threads;
+with several threads, ours and ONNX Runtime with one run beside the others, and the round trip of a cache line between the
+two cores is taken before and after (inference_threads). Printed: each one's median over rounds of the median in a round, and
+the median over rounds of the ratio to ours. Every output is compared with ours.
 
-Before it: cmake -DREDUCENET_BENCH=ON, build `inference_models inference_worker`, then
+Before it: cmake -DREDUCENET_BENCH=ON, build `inference_models inference_worker inference_threads`, then
     build/bench/inference_models FOLDER && bench/inference/networks.py FOLDER
 in an environment with onnx, onnxruntime, openvino, ncnn, pnnx, torch, torchvision and timm from PyPI.
 """
@@ -24,10 +26,13 @@ import tempfile
 
 import numpy as np
 
-from peers import ENGINES, shape_of_input
-
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+import origin  # noqa: E402
+from peers import ENGINES, shape_of_input  # noqa: E402
+
 NETWORKS = ["deploy29", "deploy11", "repvgg_a0", "repvgg_b0", "vanillanet6", "mobileone_s0", "resnet18", "affine",
             "nothing"]
 
@@ -56,11 +61,17 @@ class Worker:
 
 
 def start(engine, model, options, source):
-    cores = set(range(options.threads))
-    if engine == "reducenet":
-        binary = options.worker
-        return Worker([binary, model, options.batch, options.threads, options.tune, source], cores)
-    return Worker([sys.executable, HERE / "peers.py", engine, model, options.batch, options.threads, source], cores)
+    name, _, threads = engine.partition("@")
+    threads = int(threads or options.threads)
+    cores = set(range(threads))
+    if name == "reducenet":
+        return Worker([options.worker, model, options.batch, threads, options.tune, source], cores)
+    return Worker([sys.executable, HERE / "peers.py", name, model, options.batch, threads, source], cores)
+
+
+def round_trip_ns(options):
+    lines = subprocess.run([options.worker.with_name("inference_threads")], check=True, capture_output=True, text=True)
+    return next(r["round_trip_ns"] for r in map(json.loads, lines.stdout.splitlines()) if "round_trip_ns" in r)
 
 
 def measure(model, options):
@@ -79,10 +90,12 @@ def measure(model, options):
         for engine, worker in workers.items():
             worker.ask("output", folder + "/y.f32")
             outputs[engine] = np.fromfile(folder + "/y.f32", np.float32)
+        travel = [round_trip_ns(options)] if options.threads > 1 else []
         times = {engine: [] for engine in workers}
         for _ in range(options.rounds):
             for engine, worker in workers.items():
                 times[engine].append(worker.ask("run", options.seconds)["median_ms"])
+        travel += [round_trip_ns(options)] if options.threads > 1 else []
         for worker in workers.values():
             worker.close()
     ours = outputs["reducenet"]
@@ -95,13 +108,12 @@ def measure(model, options):
             "difference": float(np.abs(outputs[engine] - ours).max() / np.abs(ours).max()),
         }
     result["reducenet"].update({k: workers["reducenet"].said[k] for k in ("plan_ms", "arena_bytes")})
-    return result, failed
+    return {"engines": result, "failed": failed} | ({"round_trip_ns": travel} if travel else {})
 
 
 def machine():
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     fields = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in open("/proc/cpuinfo") if ":" in line}
-    return f"{names[0]}, family {fields['cpu family']} model {fields['model']}, {len(names)} cores, " \
+    return f"{origin.cpu_model()}, family {fields['cpu family']} model {fields['model']}, {os.cpu_count()} cores, " \
            f"Linux {platform.release().split('-')[0]}"
 
 
@@ -109,7 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=pathlib.Path, required=True)
     parser.add_argument("--networks", type=lambda s: s.split(","), default=NETWORKS)
-    parser.add_argument("--engines", type=lambda s: s.split(","), default=list(ENGINES))
+    parser.add_argument("--engines", type=lambda s: s.split(","))
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -118,17 +130,19 @@ def main():
     parser.add_argument("--worker", type=pathlib.Path, default=ROOT / "build/bench/inference_worker")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    record = {"commit": commit.stdout.strip(), "machine": machine(), "batch": options.batch,
+    if not options.engines:
+        options.engines = list(ENGINES) + (["reducenet@1", "onnxruntime@1"] if options.threads > 1 else [])
+    record = {"commit": origin.commit(), "machine": machine(), "batch": options.batch,
               "threads": options.threads, "tune": options.tune, "rounds": options.rounds,
               "seconds": options.seconds, "networks": {}}
     for name in options.networks:
-        engines, failed = measure(options.models / f"{name}.onnx", options)
-        record["networks"][name] = {"engines": engines, "failed": failed}
-        peers = {e: r["ratio_to_ours"] for e, r in engines.items() if e != "reducenet"}
+        record["networks"][name] = measured = measure(options.models / f"{name}.onnx", options)
+        engines, failed = measured["engines"], measured["failed"]
+        peers = {e: r["ratio_to_ours"] for e, r in engines.items() if e in ENGINES}
         best = min(peers, key=peers.get, default="")
         print(f"{name:14} " + "  ".join(f"{e} {r['median_ms']:.3f} ms (×{r['ratio_to_ours']:.2f}, Δ {r['difference']:.0e})"
                                         for e, r in engines.items())
+              + (f"  round trip {measured['round_trip_ns']} ns" if "round_trip_ns" in measured else "")
               + (f"  best peer: {best}" if best else "") + (f"  failed: {failed}" if failed else ""), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
