@@ -163,6 +163,8 @@ ENGINES = ["reducenet", "onnxruntime", "openvino", "ncnn", "pytorch"]
 def inference(stem):
     def table():
         record = json.loads((RESULTS / f"inference/{stem}.json").read_text())
+        alone = {"reducenet@1": "ours, one thread / two", "onnxruntime@1": "ONNX Runtime, the same"}
+        alone = alone if record["threads"] > 1 else {}
         body = []
         for name, label in NETWORKS.items():
             if name not in record["networks"]:
@@ -171,9 +173,11 @@ def inference(stem):
             cells = [f"{engines[e]['median_ms']:.3f}" if e in engines else "–" for e in ENGINES]
             peers = {e: engines[e]["ratio_to_ours"] for e in ENGINES[1:] if e in engines}
             best = min(peers, key=peers.get)
-            body.append([label, *cells, f"{peers['onnxruntime']:.2f}", f"**{peers[best]:.2f}** ({best})"])
+            gains = [engines[e]["ratio_to_ours"] / engines[e[:-2]]["ratio_to_ours"] for e in alone]
+            body.append([label, *cells, f"{peers['onnxruntime']:.2f}" if "onnxruntime" in peers else "–",
+                         f"**{peers[best]:.2f}** ({best})", *(f"{gain:.2f}" for gain in gains)])
         return rows(["network, ms a run", "ours", "ONNX Runtime", "OpenVINO", "ncnn", "PyTorch", "ONNX Runtime / ours",
-                     "best peer / ours"], body)
+                     "best peer / ours", *alone.values()], body)
     return table
 
 
@@ -446,6 +450,7 @@ TABLES = {
     "branch-speed": branch_speed,
     "inference-chain": chain,
     "inference-1": inference("batch1-threads1"),
+    "inference-1-2": inference("batch1-threads2"),
     "inference-32": inference("batch32-threads1"),
     "inference-layers": layers,
     "collapse-nodes": collapse("nodes", 1, 0),
