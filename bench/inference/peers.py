@@ -7,6 +7,7 @@ ENGINE: onnxruntime, openvino, ncnn, pytorch. Each is set up as its documentatio
 """
 import gc
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -23,6 +24,11 @@ def shape_of_input(model, batch):
 
     dims = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
     return [batch] + [d.dim_value for d in list(dims)[1:]]
+
+
+def resident_bytes(process):
+    """Of a process in memory, by the system."""
+    return int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def onnxruntime(model, batch, threads, x):
@@ -163,15 +169,16 @@ def main():
     batch, threads = int(batch), int(threads)
     shape = shape_of_input(model, batch)
     x = np.fromfile(source, np.float32, int(np.prod(shape))).reshape(shape)
+    idle = resident_bytes("self")
     version, run, output = ENGINES[engine](model, batch, threads, x)
     run()
-    print(json.dumps({"version": version}), flush=True)
+    print(json.dumps({"version": version, "idle_bytes": idle}), flush=True)
     gc.disable()
     for line in sys.stdin:
         verb, argument = line.split()
         if verb == "run":
             times, begin = [], time.perf_counter()
-            while len(times) < 5 or time.perf_counter() - begin < float(argument):
+            while not times or time.perf_counter() - begin < float(argument):
                 start = time.perf_counter()
                 run()
                 times.append(time.perf_counter() - start)

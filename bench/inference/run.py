@@ -8,7 +8,8 @@ Each engine is a process of its own with the model loaded; they run in turn, A B
 one runs the others wait. One thread: pinned to core 0; two: to cores 0 and 1. An engine named as ENGINE@T runs with T threads;
 with several threads, ours and ONNX Runtime with one run beside the others, and the round trip of a cache line between the
 two cores is taken before and after (inference_threads). Printed: each one's median over rounds of the median in a round, and
-the median over rounds of the ratio to ours. Every output is compared with ours.
+the median over rounds of the ratio to ours. Every output is compared with ours. The file also has each process's memory after
+its last run, and before it loaded engine and model (idle: for the peers, Python with numpy and onnx).
 
 Before it: cmake -DREDUCENET_BENCH=ON, build `inference_models inference_worker inference_threads`, then
     build/bench/inference_models FOLDER && bench/inference/networks.py FOLDER
@@ -31,7 +32,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
 import origin  # noqa: E402
-from peers import ENGINES, shape_of_input  # noqa: E402
+from peers import ENGINES, resident_bytes, shape_of_input  # noqa: E402
 
 NETWORKS = ["deploy29", "deploy11", "repvgg_a0", "repvgg_b0", "vanillanet6", "mobileone_s0", "resnet18", "affine",
             "nothing"]
@@ -96,6 +97,7 @@ def measure(model, options):
             for engine, worker in workers.items():
                 times[engine].append(worker.ask("run", options.seconds)["median_ms"])
         travel += [round_trip_ns(options)] if options.threads > 1 else []
+        memory = {engine: resident_bytes(worker.process.pid) for engine, worker in workers.items()}
         for worker in workers.values():
             worker.close()
     ours = outputs["reducenet"]
@@ -105,10 +107,14 @@ def measure(model, options):
             "median_ms": statistics.median(times[engine]),
             "ratio_to_ours": statistics.median(t / o for t, o in zip(times[engine], times["reducenet"])),
             "version": workers[engine].said["version"],
+            "process_bytes": memory[engine],
+            "idle_bytes": workers[engine].said["idle_bytes"],
             "difference": float(np.abs(outputs[engine] - ours).max() / np.abs(ours).max()),
         }
     result["reducenet"].update({k: workers["reducenet"].said[k] for k in ("plan_ms", "arena_bytes")})
-    return {"engines": result, "failed": failed} | ({"round_trip_ns": travel} if travel else {})
+    return {"commit": origin.commit(), "rounds": options.rounds, "seconds": options.seconds,
+            "file_bytes": model.stat().st_size, "engines": result, "failed": failed,
+            **({"round_trip_ns": travel} if travel else {})}
 
 
 def machine():
@@ -132,9 +138,8 @@ def main():
     options = parser.parse_args()
     if not options.engines:
         options.engines = list(ENGINES) + (["reducenet@1", "onnxruntime@1"] if options.threads > 1 else [])
-    record = {"commit": origin.commit(), "machine": machine(), "batch": options.batch,
-              "threads": options.threads, "tune": options.tune, "rounds": options.rounds,
-              "seconds": options.seconds, "networks": {}}
+    record = {"machine": machine(), "batch": options.batch, "threads": options.threads, "tune": options.tune,
+              "networks": {}}
     for name in options.networks:
         record["networks"][name] = measured = measure(options.models / f"{name}.onnx", options)
         engines, failed = measured["engines"], measured["failed"]

@@ -2,8 +2,10 @@
 //
 //   build/bench/inference_worker MODEL BATCH THREADS TUNE INPUT.f32
 //
-//   run SECONDS   runs for so long (at least 5 times) and prints {"median_ms": …}
+//   run SECONDS   runs for so long (at least once) and prints {"median_ms": …}
 //   output FILE   one run, its output written as raw floats
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -26,7 +28,15 @@ Tune tune_named(const std::string& name) {
   return name == "full" ? Tune::full : name == "fast" ? Tune::fast : Tune::none;
 }
 
+/// Bytes of this process in memory, by the system.
+long resident_bytes() {
+  long pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 int serve(char** argv) {
+  const long idle = resident_bytes();
   const Graph graph = settle(load(argv[1]));
   const auto start = Clock::now();
   const Plan plan(graph, {.batch = std::stol(argv[2]), .threads = std::stoi(argv[3]), .tune = tune_named(argv[4])});
@@ -35,13 +45,13 @@ int serve(char** argv) {
   std::ifstream(argv[5], std::ios::binary)
       .read(reinterpret_cast<char*>(input.data()), static_cast<std::streamsize>(input.size() * sizeof(float)));
   const auto arena = plan.arena();
-  std::printf("{\"version\": \"this checkout\", \"plan_ms\": %.1f, \"arena_bytes\": %lld}\n", 1e3 * planned,
-              static_cast<long long>(plan.arena_bytes()));
+  std::printf("{\"version\": \"this checkout\", \"plan_ms\": %.1f, \"arena_bytes\": %lld, \"idle_bytes\": %ld}\n",
+              1e3 * planned, static_cast<long long>(plan.arena_bytes()), idle);
   std::fflush(stdout);
   for (std::string verb, argument; std::cin >> verb >> argument;) {
     if (verb == "run") {
       std::vector<double> times;
-      for (const auto begin = Clock::now(); times.size() < 5 || seconds_since(begin) < std::stod(argument);) {
+      for (const auto begin = Clock::now(); times.empty() || seconds_since(begin) < std::stod(argument);) {
         const auto at = Clock::now();
         plan.run(input, output, *arena);
         times.push_back(seconds_since(at));
