@@ -72,11 +72,12 @@ inline float clamped(float v, float low, float high) noexcept {
   return v < low ? low : v > high ? high : v;
 }
 
-/// The nearest number that 8 bits hold:  scale·(clamp(round(v/scale) + zero, 0, 255) − zero); of one, and of a row.
+/// The nearest number that 8 bits hold:  scale·clamp(round(v/scale), −zero, 255 − zero); of one, and of a row.
 struct Rounded {
-  float inverse, scale, zero;
+  float inverse, scale, least, most;
   float operator()(float v) const noexcept {
-    return scale * (clamped(std::nearbyint(v * inverse) + zero, 0, 255) - zero);
+    const float steps = std::nearbyint(v * inverse), enough = steps > least ? steps : least;
+    return scale * (enough < most ? enough : most);
   }
   void operator()(float* y, const float* a, const float*, Size count) const noexcept {
     for (Size k = 0; k < count; ++k) y[k] = (*this)(a[k]);

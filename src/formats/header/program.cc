@@ -154,7 +154,8 @@ class Translator {
   /// What rounds floats to what the buffer's bytes hold.
   std::string rounding(int buffer) const {
     const narrow::Affine& as = program_.buffers[at(buffer)].affine;
-    return fmt::format("Rounded{{{}, {}, {}}}", number(1 / as.scale), number(as.scale), number(as.zero));
+    return fmt::format("Rounded{{{}, {}, {}, {}}}", number(1 / as.scale), number(as.scale), number(-as.zero),
+                       number(255 - as.zero));
   }
 
   /// The image (or, plain, the rows) of a buffer, rounded to bytes: itself where it was stored so, else a copy.
