@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <set>
+#include <utility>
 
 namespace reducenet {
 namespace {
@@ -26,7 +26,11 @@ bool takes_narrow(const Step& step, const Buffer& input, DType dtype) {
 /// Marks the steps that can be narrow and `wanted` says so, in order.
 class Marking {
  public:
-  Marking(Program& program, DType dtype) : program_(program), layout_(layout_of(dtype)) {
+  Marking(Program& program, DType dtype)
+      : program_(program),
+        layout_(layout_of(dtype)),
+        known_(program.steps.size(), {-1, -1, -1}),
+        moves_(program.buffers.size(), {-1, -1}) {
     for (size_t i = 0; i < program.steps.size(); ++i) {
       const Step& step = program.steps[i];
       if (!step.inputs.empty() && buffer(step.inputs[0]).can_narrow &&
@@ -69,20 +73,19 @@ class Marking {
   double cost(const NarrowCosts& costs) {
     double sum = 0;
     std::vector<Layout> made(program_.buffers.size(), Layout::plain);
-    std::set<std::pair<int, bool>> moved;
+    std::vector<std::array<bool, 2>> moved(program_.buffers.size());
     for (size_t i = 0; i < program_.steps.size(); ++i) {
       const Step& step = program_.steps[i];
-      const int form = !step.in_layout ? 0 : step.out_layout == layout_ ? 2 : 1;
-      double& known = known_.try_emplace({i, form}, -1).first->second;
+      double& known = known_[i][!step.in_layout ? 0 : step.out_layout == layout_ ? 2 : 1];
       if (known < 0) known = costs.step(step);
       sum += known;
       for (size_t k = 0; k < step.inputs.size(); ++k) {
         const auto& wants = static_cast<int>(k) == step.epilogue.residual ? step.out_layout : step.in_layout;
-        const int index = step.inputs[k].buffer;
+        const auto index = static_cast<size_t>(step.inputs[k].buffer);
         const bool narrow = wants == layout_;
-        if (narrow == (made[static_cast<size_t>(index)] == layout_) || !moved.insert({index, narrow}).second) continue;
-        double& move = moves_.try_emplace({index, narrow}, -1).first->second;
-        const Layout from = made[static_cast<size_t>(index)];
+        const Layout from = made[index];
+        if (narrow == (from == layout_) || std::exchange(moved[index][narrow], true)) continue;
+        double& move = moves_[index][narrow];
         if (move < 0) move = costs.move(step.inputs[k].shape, from, narrow ? layout_ : Layout::blocked);
         sum += move;
       }
@@ -98,8 +101,8 @@ class Marking {
   Program& program_;
   Layout layout_;
   std::vector<size_t> candidates_;
-  std::map<std::pair<size_t, int>, double> known_;  // (step, form)
-  std::map<std::pair<int, bool>, double> moves_;    // (buffer, into the narrow form)
+  std::vector<std::array<double, 3>> known_;  // by step and form; −1: not asked for yet, as below
+  std::vector<std::array<double, 2>> moves_;  // by buffer, out of the narrow form and into it
 };
 
 }  // namespace
@@ -133,8 +136,8 @@ void keep_what_pays(Program& program, DType dtype, const NarrowCosts& costs) {
     double cost = cost_of(wanted);
     for (bool changed = true; changed;) {
       changed = false;
-      std::vector<bool> better = wanted;
       for (size_t first = 0; first < n; ++first) {
+        std::vector<bool> better = wanted;
         for (const bool value : {false, true}) {
           std::vector<bool> other = wanted;
           for (size_t last = first; last < n; ++last) {
@@ -147,8 +150,8 @@ void keep_what_pays(Program& program, DType dtype, const NarrowCosts& costs) {
             }
           }
         }
+        wanted = better;
       }
-      wanted = better;
     }
     if (cost < least) {
       least = cost;

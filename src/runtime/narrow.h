@@ -19,7 +19,9 @@ struct NarrowCosts {
   std::function<double(const Shape&, Layout from, Layout to)> move;
 };
 /// Takes back the marks that do not pay: as long as it lowers the sum of all costs, sets all layers of a run of
-/// neighbouring ones to float32, or to `dtype`. Starts from both extremes and keeps the better end.
+/// neighbouring ones to float32, or to `dtype`. Starts from both extremes and keeps the better end. In a chain of
+/// layers that is the least sum of all choices, as long as storing narrow costs at most what storing floats and
+/// converting them does (a submodular chain: where no run improves, no set does). Time grows as the cube of the layers.
 void keep_what_pays(Program& program, DType dtype, const NarrowCosts& costs);
 
 }  // namespace reducenet
