@@ -248,10 +248,12 @@ SYSTEMS = {
         ("systems/condconv-never", "control: constants from step 0"),
         ("systems/detachnet", "DetachNet: scale and shift from a side network, then constants"),
         ("systems/detachnet-attached", "the side network attached to the end"),
+        ("systems/detachnet-convolve", "DetachNet: a small convolution a layer from a side network, then constants"),
         ("systems/plain8", "control: `plain8`, the deployed network trained directly"),
     ],
     "skipnet": [
         ("systems/skipnet", "SkipNet: half of the gates open, by image"),
+        ("systems/skipnet-policy", "the same, gates trained as a policy"),
         ("systems/skipnet-settled", "settled: the two most used of four gated blocks stay"),
         ("systems/resnet14", "control: `resnet14`, every block for every image"),
     ],

@@ -26,10 +26,13 @@ struct ArchOptions {
   Activation activation{Activation::Kind::relu};
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   bool bottleneck = true;         ///< `gen3`: the non-linear branch; without it the student's network
-  int64_t experts = 4;            ///< `condconv`: kernels that each convolution mixes
+  int64_t experts = 4;            ///< `condconv`: kernels that each convolution mixes; `detachnet`: small ones to mix
   int64_t side = 2;               ///< `detachnet`: width of the side network, as a multiple of the stages' widths
-  int64_t series = 3;             ///< `vanillanet`: reach of the series activation's (2·series + 1)² sum; 0: none
-  std::string head = "pool";      ///< "pool": average pool + FC; "flatten": flatten + FC
+  /// `detachnet`: what the side network does to a layer: "multiply", "add", "convolve" (where input and output have one
+  /// shape: a 3×3 a channel, mixed of `experts`).
+  std::vector<std::string> supplies{"multiply", "add"};
+  int64_t series = 3;         ///< `vanillanet`: reach of the series activation's (2·series + 1)² sum; 0: none
+  std::string head = "pool";  ///< "pool": average pool + FC; "flatten": flatten + FC
   /// "each": every conv pads; "module": all padding where a module begins, so that no border stands inside it;
   /// "input": all padding at the input (conv-collapsible; architectures of 3×3 convs only).
   std::string padding = "each";

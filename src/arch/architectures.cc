@@ -42,7 +42,7 @@ constexpr Row kTable[] = {
       build_condconv},
      1},
     {{"skipnet", "resnet whose blocks run for the images that their gates let through", build_skipnet}, 2},
-    {{"detachnet", "plain, a side network supplies each layer's scale and shift; fades = side: constants",
+    {{"detachnet", "plain, a side network supplies each layer's scale, shift or small kernels; fades = side: constants",
       build_detachnet},
      1},
     {{"softmax", "softmax regression on all pixels", build_softmax}, 0},

@@ -316,6 +316,37 @@ TEST(Dynamic, SettledNetworksDeployAsPlain) {
   }
 }
 
+TEST(Dynamic, ASideNetworkMultipliesAddsOrConvolves) {
+  ArchOptions options{.modules = 2, .widths = {4, 6}, .fades = {"side"}, .experts = 3, .height = 8, .width = 8};
+  const Graph plain =
+      certified(build("plain", {.modules = 2, .widths = {4, 6}, .height = 8, .width = 8}), Target::module).graph;
+  const auto small = [](const Graph& graph) {
+    return std::ranges::count_if(graph.nodes, [](const Node& node) {
+      const auto* conv = std::get_if<Conv2d>(&node.op);
+      return conv && conv->groups > 1;
+    });
+  };
+  for (const std::vector<std::string>& supplies :
+       {std::vector<std::string>{"multiply"}, {"add"}, {"convolve"}, {"multiply", "add", "convolve"}}) {
+    options.supplies = supplies;
+    for (const char* padding : {"each", "module"}) {
+      options.padding = padding;
+      Graph fading = build("detachnet", options);
+      for (Value& value : fading.values) {
+        if (value.name.ends_with(".constant")) value.constant = Tensor::filled(value.constant->shape(), 0.7);
+      }
+      // Three of four modules keep the shape of what they read.
+      EXPECT_EQ(small(fading), supplies.back() == "convolve" ? 3 * 3 : 0);
+      const Graph settled = certified(testing::as_trained(fading), Target::module).graph;
+      EXPECT_EQ(small(settled), 0) << print(settled);
+      EXPECT_EQ(count<Conv2d>(settled), count<Conv2d>(plain)) << print(settled);
+      EXPECT_EQ(count_macs(settled), count_macs(plain));
+    }
+  }
+  options.supplies = {"divide"};
+  EXPECT_THROW(build("detachnet", options), Error);
+}
+
 TEST(Branches, CopiesAreCounted) {
   const auto convs = [](const std::string& branch) {
     return count<Conv2d>(build("plain", {.modules = 1, .widths = {4}, .branches = {branch}}));

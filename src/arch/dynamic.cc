@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "arch/rows.h"
@@ -54,6 +55,10 @@ ValueId gate(StagedBuilder& b, const std::string& name, ValueId x) {
   return per_channel(b, name + ".open", g.activation(name + ".step", sign, {Activation::Kind::hard_sigmoid, 0.5, 0.5}));
 }
 
+bool supplies(const StagedBuilder& b, std::string_view what) {
+  return std::ranges::find(b.options().supplies, what) != b.options().supplies.end();
+}
+
 /// 3×3-BN-activation twice a stage, the first of stride 2, `side` times as wide as the stages; its means.
 ValueId side_network(StagedBuilder& b, ValueId image) {
   GraphBuilder& g = b.graph();
@@ -104,8 +109,9 @@ Graph build_skipnet(const ArchOptions& options) {
       });
 }
 
-// y = relu( s(image)·BN( 3×3(x) ) + t(image) ), s and t linear in the means of a side network, which is detached once
-// they are constants. Both start as (1, 0) plus something small.
+// y = relu( s(image)·BN( 3×3(x) ) + t(image) + Σₑ kₑ(image)·(wₑ ⊛ x) ), ⊛ one 3×3 a channel, the sum where y has x's
+// shape; s, t and k are linear in the means of a side network, which is detached once they are constants. They start as
+// (1, 0, 0) plus something small; options.supplies names those that there are.
 Graph build_detachnet(const ArchOptions& options) {
   const auto side = std::make_shared<ValueId>();
   return StagedBuilder("detachnet", options)
@@ -116,6 +122,7 @@ Graph build_detachnet(const ArchOptions& options) {
           },
           [side](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
             GraphBuilder& g = b.graph();
+            const bool same = has_shortcut(b, x, out, stride);
             x = b.enter(name, x, {{3, stride}});
             const auto factor = [&](const std::string& what, double start) {
               const std::string full = name + "." + what;
@@ -123,9 +130,18 @@ Graph build_detachnet(const ArchOptions& options) {
               const ValueId offset = g.constant(full + ".start", Tensor::filled({1, out, 1, 1}, start));
               return supplied(b, full, start == 0 ? made : b.add(full + ".shifted", made, offset), "side", start);
             };
-            const ValueId y = b.branched(name + ".conv1", x, {.out = out, .stride = stride});
-            const ValueId scaled = g.node(name + ".scaled", Binary{Binary::Kind::mul}, {y, factor("scale", 1)});
-            return b.activate(name + ".act", b.add(name + ".shifted", scaled, factor("shift", 0)));
+            const auto times = [&](const std::string& what, ValueId value, const std::string& by, double start) {
+              return g.node(name + what, Binary{Binary::Kind::mul}, {value, factor(by, start)});
+            };
+            ValueId y = b.branched(name + ".conv1", x, {.out = out, .stride = stride});
+            if (supplies(b, "multiply")) y = times(".scaled", y, "scale", 1);
+            if (supplies(b, "add")) y = b.add(name + ".shifted", y, factor("shift", 0));
+            for (int64_t e = 1; same && supplies(b, "convolve") && e <= b.options().experts; ++e) {
+              const std::string small = ".small" + std::to_string(e);
+              const ValueId part = b.plain(name + small, x, {.out = out, .depthwise = true});
+              y = b.add(name + small + ".add", y, times(small + ".weighted", part, small.substr(1) + ".factor", 0));
+            }
+            return b.activate(name + ".act", y);
           });
 }
 

@@ -31,6 +31,11 @@ void check_options(const ArchOptions& o) {
   require(o.survival > 0 && o.survival <= 1, "survival must be above 0, and at most 1");
   require(o.experts >= 1, "experts must be at least 1");
   require(o.side >= 1, "side must be at least 1");
+  require(!o.supplies.empty(), "supplies must name at least one of multiply, add, convolve");
+  for (const std::string& what : o.supplies) {
+    require(what == "multiply" || what == "add" || what == "convolve",
+            "supplies must be multiply, add or convolve, not '" + what + "'");
+  }
   require(o.branch_sum == "normed" || o.branch_sum == "scaled" || o.branch_sum == "kernels",
           "branch_sum must be 'normed', 'scaled' or 'kernels', not '" + o.branch_sum + "'");
   require(o.series >= 0, "series must not be negative");

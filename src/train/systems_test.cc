@@ -116,6 +116,13 @@ TEST_F(Systems, TheSideNetworkIsDetached) {
   EXPECT_NE(constant(graph, "stage1.module1.scale.constant"), std::vector<double>(4, 1));
   EXPECT_EQ(convs(deployed_), 1 + 2);
   EXPECT_EQ(count_nonlinear(deployed_), 1 + 2);
+  const Graph convolved = trained(
+      {"model.arch=detachnet", "model.branches=[]", "model.fades=side", "model.supplies=convolve", "model.experts=2"},
+      "convolved");
+  expect_faded();
+  EXPECT_NE(constant(convolved, "stage1.module1.small1.factor.constant"), std::vector<double>(4, 0));
+  EXPECT_EQ(convs(convolved), 1 + 2 + 2);  // the second module halves the resolution: it has none
+  EXPECT_EQ(convs(deployed_), 1 + 2);
   trained({"model.arch=detachnet", "model.branches=[]"}, "attached");
   EXPECT_GT(convs(deployed_), 1 + 2);
 }

@@ -45,6 +45,7 @@ system block-fade '.nonlinear_after == 3' model.arch=resnet model.modules=2 trai
 system stochastic-depth '.nonlinear_after == 9 and .nodes_after < .nodes_before' model.arch=resnet model.modules=2 train.epochs=1
 system condconv '.nonlinear_after == 3 and .macs_after < .macs_before' model.arch=condconv model.modules=1 train.epochs=3
 system detachnet '.nonlinear_after == 3 and .nodes_after < .nodes_before' model.arch=detachnet model.modules=1 train.epochs=3
+system detachnet '.nonlinear_after == 3 and .macs_after < .macs_before' model.arch=detachnet model.modules=1 train.epochs=3 model.supplies=convolve
 
 system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2
 grep -q then_branch skipnet/deployed.onnx || fail 'no If in skipnet/deployed.onnx'
