@@ -6,13 +6,13 @@
 #include "classifier.h"
 #include "progress.h"
 #include "prune.h"
+#include "prune_results.h"
 #include "records.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "reducenet/verify.h"
 #include "signals.h"
-#include "table.h"
 
 namespace reducenet::cli {
 namespace {
@@ -20,12 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Interrupted {};
-
-/// Stages of a sub-network, each with an accuracy of its own.
-struct Stage {
-  const char *key, *label;
-};
-constexpr Stage kStages[] = {{"top1_cut", "cut"}, {"top1_bn", "statistics"}, {"top1_finetuned", "fine-tuned"}};
 
 /// What a folder's results depend on; another command may not go on in it.
 Json settings_of(const PruneOptions& o) {
@@ -59,15 +53,11 @@ class Sampling {
   /// Throws Interrupted.
   void go(const std::atomic<bool>& stop);
   Json json();
-  std::string text(const Json& json) const;
-  void page(const Json& json) const;
 
  private:
   fs::path folder() const { return options_.out; }
   Json measure(const Criterion& criterion, int64_t index);
   void finish_best();
-  Json summary(const std::string& criterion) const;
-  double best_of(const char* stage) const;
 
   const PruneOptions& options_;
   const PruneTraining* training_;
@@ -174,16 +164,10 @@ void Sampling::go(const std::atomic<bool>& stop) {
   finish_best();
 }
 
-double Sampling::best_of(const char* stage) const {
-  double best = -1;
-  for (const Json& point : points_) best = std::max(best, point.value(stage, -1.0));
-  return best;
-}
-
 /// The best on held-out images at its last stage meets the test images.
 void Sampling::finish_best() {
   const char* stage = "top1_cut";
-  for (const Stage& s : kStages) stage = best_of(s.key) >= 0 ? s.key : stage;
+  for (const PruneStage& s : kPruneStages) stage = best_of(points_, s.key) >= 0 ? s.key : stage;
   const auto best = std::ranges::max_element(points_, {}, [&](const Json& p) { return p.value(stage, -1.0); });
   const std::string name = best->at("name");
   best_ = read_json(folder() / "best.json");
@@ -209,44 +193,6 @@ void Sampling::finish_best() {
   write_json(folder() / "best.json", best_);
 }
 
-Json Sampling::summary(const std::string& criterion) const {
-  Json json = {{"criterion", criterion}};
-  double search = 0, scoring = 0;
-  int64_t count = 0;
-  std::vector<double> ms;
-  for (const Json& p : points_) {
-    if (p.at("series") != criterion) continue;
-    search += p.at("search_seconds").get<double>();
-    scoring += p.at("score_seconds").get<double>();
-    ms.push_back(p.at("ms"));
-    ++count;
-  }
-  if (count == 0) return json;
-  std::ranges::sort(ms);
-  json["samples"] = count;
-  json["score_seconds"] = scoring;
-  json["search_seconds"] = search;
-  json["median_ms"] = ms[ms.size() / 2];
-  for (const Stage& stage : kStages) {
-    std::vector<double> top1;
-    for (const Json& p : points_) {
-      if (p.at("series") == criterion && p.contains(stage.key)) top1.push_back(p.at(stage.key));
-    }
-    if (top1.empty()) continue;
-    double mean = 0;
-    for (const double t : top1) mean += t / static_cast<double>(top1.size());
-    const double least = best_of(stage.key) - options_.within;
-    const auto good = std::ranges::count_if(top1, [&](double t) { return t >= least; });
-    json[stage.key] = {{"first", top1.front()},
-                       {"mean", mean},
-                       {"min", *std::ranges::min_element(top1)},
-                       {"max", *std::ranges::max_element(top1)},
-                       {"count", top1.size()},
-                       {"yield", static_cast<double>(good) / static_cast<double>(top1.size())}};
-  }
-  return json;
-}
-
 Json Sampling::json() {
   Json json = {{"settings", settings_of(options_)},
                {"within", options_.within},
@@ -254,82 +200,13 @@ Json Sampling::json() {
                {"machine", machine()},
                {"whole", whole_},
                {"criteria", Json::array()}};
-  for (const std::string& criterion : options_.criteria) json["criteria"].push_back(summary(criterion));
+  for (const std::string& criterion : options_.criteria) {
+    json["criteria"].push_back(summary_of(points_, criterion, options_.within));
+  }
   json["best"] = best_;
   json["points"] = points_;
   json["out"] = options_.out;
   return json;
-}
-
-std::string percent(const Json& share, int digits = 2) {
-  return fmt::format("{:.{}f}", 100 * share.get<double>(), digits);
-}
-
-std::string Sampling::text(const Json& json) const {
-  Table table({"criterion", "stage", "sub-networks", "best %", "mean %", "worst %",
-               fmt::format("yield within {:g} %", 100 * options_.within), "search s", "median ms"});
-  for (const Json& c : json.at("criteria")) {
-    for (const Stage& stage : kStages) {
-      if (!c.contains(stage.key)) continue;
-      const Json& s = c.at(stage.key);
-      table.add({c.at("criterion"), stage.label, s.at("count").dump(), percent(s.at("max")), percent(s.at("mean")),
-                 percent(s.at("min")), percent(s.at("yield"), 0) + " %",
-                 fmt::format("{:.2f}", c.at("score_seconds").get<double>() + c.at("search_seconds").get<double>()),
-                 fmt::format("{:.3f}", c.at("median_ms").get<double>())});
-    }
-  }
-  std::string text =
-      fmt::format("whole network: {} %, {:.3f} ms\n", percent(whole_.at("top1")), whole_.at("ms").get<double>()) +
-      table.str();
-  if (!best_.is_null()) {
-    text +=
-        fmt::format("best: {}, {} % on held-out images, {} % on {} test images\n", best_.at("name").get<std::string>(),
-                    percent(best_.at("held_out_top1")), percent(best_.at("test_top1")), best_.at("test_images").dump());
-  }
-  return text + (folder() / "index.html").string() + "\n";
-}
-
-void Sampling::page(const Json& json) const {
-  Json points = json.at("points"), axes = Json::array(), columns = Json::array();
-  columns.push_back({{"key", "name"}, {"label", "sub-network"}});
-  for (const Stage& stage : kStages) {
-    if (best_of(stage.key) < 0) continue;
-    const Json axis = {{"key", stage.key}, {"label", fmt::format("top-1 on held-out images, %: {}", stage.label)}};
-    axes.insert(axes.begin(), axis);
-    columns.push_back({{"key", stage.key}, {"label", fmt::format("{}, %", stage.label)}, {"digits", 2}});
-    // From best to worst: where a curve falls off is its yield.
-    for (const std::string& criterion : options_.criteria) {
-      std::vector<Json*> ranked;
-      for (Json& p : points) {
-        if (p.at("series") == criterion && p.contains(stage.key)) ranked.push_back(&p);
-      }
-      std::ranges::stable_sort(ranked, std::greater<>(), [&](const Json* p) { return p->at(stage.key).get<double>(); });
-      for (size_t i = 0; i < ranked.size(); ++i) (*ranked[i])["rank"] = i + 1;
-    }
-  }
-  for (Json& p : points) {
-    for (const Stage& stage : kStages) {
-      if (p.contains(stage.key)) p[stage.key] = 100 * p[stage.key].get<double>();
-    }
-    p["mmacs"] = p.at("macs").get<double>() / 1e6;
-  }
-  for (const auto& [key, label, digits] :
-       {std::tuple{"ms", "ms", 3}, {"mmacs", "M MACs", 2}, {"parts", "parts left", 0}}) {
-    columns.push_back({{"key", key}, {"label", label}, {"digits", digits}});
-  }
-  write_page(
-      folder() / "index.html",
-      {{"title", "Sub-networks of " + fs::path(options_.model).filename().string()},
-       {"note", fmt::format("{:g} % of the multiply-accumulates are cut, or more. Accuracy on {} training images that "
-                            "were held out; the whole network has {} %.",
-                            100 * options_.ratio, subject_.held_out().count(), percent(whole_.at("top1")))},
-       {"x",
-        {{{"key", "rank"}, {"label", "rank among the criterion's sub-networks"}},
-         {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
-         {{"key", "mmacs"}, {"label", "million multiply-accumulates"}}}},
-       {"y", axes},
-       {"columns", columns},
-       {"points", points}});
 }
 
 }  // namespace
@@ -346,8 +223,8 @@ Result prune_samples(const PruneOptions& options, const PruneTraining* training)
   Result result{.json = sampling.json()};
   result.json["interrupted"] = interrupted;
   write_json(fs::path(options.out) / "prune.json", result.json);
-  sampling.page(result.json);
-  result.text = sampling.text(result.json);
+  write_prune_page(result.json);
+  result.text = prune_text(result.json);
   if (interrupted) {
     warn("interrupted; the same command goes on");
     result.exit_code = 128 + guard.signal();
