@@ -151,9 +151,12 @@ def main():
               + (f"  best peer: {best}" if best else "") + (f"  failed: {failed}" if failed else ""), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        if options.json.exists():  # a run of some networks replaces those
-            before = json.loads(options.json.read_text())
-            record["networks"] = {**before["networks"], **record["networks"]}
+        if options.json.exists():  # a run of some networks, or of some engines of one commit, replaces those
+            before = json.loads(options.json.read_text())["networks"]
+            for name, network in record["networks"].items():
+                if before.get(name, {}).get("commit") == network["commit"]:
+                    network["engines"] = {**before[name]["engines"], **network["engines"]}
+            record["networks"] = {**before, **record["networks"]}
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
