@@ -194,12 +194,17 @@ def layers():
 
 def chain():
     networks = json.loads((RESULTS / "inference/chain-threads1.json").read_text())["networks"]
-    deep, shallow = networks["reduce56"]["engines"], networks["deploy29"]["engines"]
-    before, after = deep["onnxruntime"]["median_ms"], shallow["reducenet"]["median_ms"]
-    return rows(["", "ms"], [["training net, ONNX Runtime", f"{before:.3f}"],
-                             ["training net, ours", f"{deep['reducenet']['median_ms']:.3f}"],
-                             ["collapsed, ONNX Runtime", f"{shallow['onnxruntime']['median_ms']:.3f}"],
-                             ["collapsed, ours", f"{after:.3f}"], ["first / last", f"**{before / after:.2f}**"]])
+    lines = [("training net, ONNX Runtime", "reduce56", "onnxruntime"), ("training net, ours", "reduce56", "reducenet"),
+             ("collapsed, ONNX Runtime", "deploy29", "onnxruntime"), ("collapsed, ours", "deploy29", "reducenet")]
+    found = []
+    for _, name, engine in lines:
+        r = networks[name]["engines"][engine]
+        found.append((r["median_ms"], r["process_bytes"] / 1e6, (r["process_bytes"] - r["idle_bytes"]) / 1e6,
+                      networks[name]["file_bytes"] / 1e3))
+    body = [[label, f"{ms:.3f}", f"{whole:.1f}", f"{more:.1f}", f"{file:.0f}"]
+            for (label, *_), (ms, whole, more, file) in zip(lines, found)]
+    body.append(["first / last", *(f"**{a / b:.2f}**" for a, b in zip(found[0], found[-1]))])
+    return rows(["", "ms", "process, MB", "of that, by engine and model, MB", "file, kB"], body)
 
 
 # Of docs/systems.md: (grid/cell, what it is), each group's system first and its controls after it.
