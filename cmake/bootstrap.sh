@@ -33,7 +33,7 @@ configure() {
   launcher=
   if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
   say "building in $build; the first time takes some minutes"
-  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher >&2
+  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DREDUCENET_BENCH=ON $launcher >&2
   touch "$build/configured"
 }
 

@@ -20,8 +20,8 @@ namespace reducenet {
 class TestFolder {
  public:
   TestFolder()
-      : path_(std::filesystem::path(testing::TempDir()) /
-              (std::string("reducenet-") + testing::UnitTest::GetInstance()->current_test_info()->name() + "-" +
+      : path_(std::filesystem::path(::testing::TempDir()) /
+              (std::string("reducenet-") + ::testing::UnitTest::GetInstance()->current_test_info()->name() + "-" +
                std::to_string(::getpid()))) {
     std::filesystem::create_directories(path_);
   }
