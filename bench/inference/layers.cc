@@ -42,7 +42,7 @@ double fma_peak() {
 
 struct Layer {
   const char* name;
-  int64_t in, out, size, kernel, stride, groups;
+  int64_t in, out, size, kernel, stride, groups;  // size 0: affine
 };
 constexpr Layer kLayers[] = {
     {"3x3 16x32²", 16, 16, 32, 3, 1, 1},
@@ -66,10 +66,16 @@ constexpr Layer kLayers[] = {
     {"depthwise 3x3/2 96x56²", 96, 96, 56, 3, 2, 96},
     {"depthwise 7x7 1024x28²", 1024, 1024, 28, 7, 1, 1024},
     {"large 31x31 32x28²", 32, 32, 28, 31, 1, 1},
+    {"affine 3072-10", 3072, 10, 0, 0, 0, 0},
+    {"affine 2048-1000", 2048, 1000, 0, 0, 0, 0},
 };
 
 Graph graph_of(const Layer& layer) {
   GraphBuilder b("layer", 1);
+  if (layer.size == 0) {
+    b.output(b.gemm("affine", b.input("x", {1, layer.in}), layer.out));
+    return std::move(b).finish();
+  }
   const int64_t pad = layer.kernel / 2;
   const ValueId x = b.input("x", {1, layer.in, layer.size, layer.size});
   // Between blocked neighbours, as in a network: the two outer layers are not what is timed.
@@ -88,7 +94,8 @@ void measure(const Layer& layer, double peak) {
   if (macs < 5e7) exact = evaluate(graph, inputs)[0].to_doubles();
   for (const Kernel* kernel : kernels()) {
     const KernelFilter only = [&](const Kernel& k, const Step& step) {
-      return !std::holds_alternative<Conv2d>(step.op) || &k == kernel;
+      const bool timed = std::holds_alternative<Conv2d>(step.op) || std::holds_alternative<Gemm>(step.op);
+      return !timed || &k == kernel;
     };
     try {
       const Executable plan(graph, {}, only);
