@@ -269,6 +269,12 @@ struct Gather {
   friend bool operator==(const Gather&, const Gather&) = default;
 };
 
+/// x, indices, updates → x, where each slice that the last axis of `indices` names is the next one of `updates`;
+/// negative indices count from the end, and of several for one place the last counts.
+struct ScatterNd {
+  friend bool operator==(const ScatterNd&, const ScatterNd&) = default;
+};
+
 /// x, [axes] → without those dimensions of 1 (with none, all of them), or with them added if `insert`.
 struct Squeeze {
   bool insert = false;
@@ -391,11 +397,11 @@ struct Opaque {
   friend bool operator==(const Opaque&, const Opaque&) = default;
 };
 
-using Op =
-    std::variant<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Unary, Activation, PRelu, Fade, AveragePool,
-                 MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax, Identity, Dropout,
-                 Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                 Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast>;
+using Op = std::variant<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Unary, Activation, PRelu, Fade,
+                        AveragePool, MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax,
+                        Identity, Dropout, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce,
+                        ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth,
+                        Resize, ShapeOf, ConstantOfShape, Arange, Cast>;
 
 /// Ends what is said of a node that was exported while training.
 inline constexpr std::string_view kExportForInference = "export the model with model.eval()";

@@ -238,45 +238,46 @@ std::string adjoint_obstacle(const Graph& graph, NodeId id) {
           [&](const Dropout& op) { return nothing(op); },
           [&](const Opaque& op) { return nothing(op); },
           [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                          Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
-                          Arange, Cast> auto&) { return label(graph, id) + " has no transpose here"; },
+                          Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf,
+                          ConstantOfShape, Arange, Cast> auto&) { return label(graph, id) + " has no transpose here"; },
       },
       node.op);
 }
 
 std::vector<Cotangents> adjoint(const Graph& graph, NodeId id, const Cotangents& dy, int64_t rows) {
   const Call call{graph, id, dy, rows};
-  return std::visit(Overloaded{
-                        [&](const Conv2d&) { return through_view(call); },
-                        [&](const ConvTranspose2d& op) { return transpose_of(op, call); },
-                        [&](const BatchNorm&) { return through_view(call); },
-                        [&](const Gemm&) { return through_view(call); },
-                        [&](const MatMul&) { return through_view(call); },
-                        [&](const Binary& op) { return transpose_of(op, call); },
-                        [&](const Unary&) {  // Neg
-                          Result result{dy};
-                          for (double& v : result[0]) v = -v;
-                          return result;
-                        },
-                        [&](const Activation&) { return pass(call); },  // with slope 1, as PRelu
-                        [&](const PRelu&) { return pass(call); },
-                        [&](const Fade& op) { return transpose_of(op, call); },
-                        [&](const AveragePool& op) { return transpose_of(op, call); },
-                        [&](const MaxPool&) { return none(call); },
-                        [&](const GlobalAveragePool& op) { return transpose_of(op, call); },
-                        [&](const Flatten&) { return pass(call); },
-                        [&](const Reshape&) { return pass(call); },
-                        [&](const Transpose& op) { return transpose_of(op, call); },
-                        [&](const Pad& op) { return transpose_of(op, call); },
-                        [&](const Concat& op) { return transpose_of(op, call); },
-                        [&](const Softmax&) { return none(call); },
-                        [&](const Identity&) { return pass(call); },
-                        [&](const Dropout&) { return pass(call); },
-                        [&](const OneOf<Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce,
-                                        ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, Squeeze, Repeat, SpaceDepth,
-                                        Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&) { return none(call); },
-                    },
-                    graph[id].op);
+  return std::visit(
+      Overloaded{
+          [&](const Conv2d&) { return through_view(call); },
+          [&](const ConvTranspose2d& op) { return transpose_of(op, call); },
+          [&](const BatchNorm&) { return through_view(call); },
+          [&](const Gemm&) { return through_view(call); },
+          [&](const MatMul&) { return through_view(call); },
+          [&](const Binary& op) { return transpose_of(op, call); },
+          [&](const Unary&) {  // Neg
+            Result result{dy};
+            for (double& v : result[0]) v = -v;
+            return result;
+          },
+          [&](const Activation&) { return pass(call); },  // with slope 1, as PRelu
+          [&](const PRelu&) { return pass(call); },
+          [&](const Fade& op) { return transpose_of(op, call); },
+          [&](const AveragePool& op) { return transpose_of(op, call); },
+          [&](const MaxPool&) { return none(call); },
+          [&](const GlobalAveragePool& op) { return transpose_of(op, call); },
+          [&](const Flatten&) { return pass(call); },
+          [&](const Reshape&) { return pass(call); },
+          [&](const Transpose& op) { return transpose_of(op, call); },
+          [&](const Pad& op) { return transpose_of(op, call); },
+          [&](const Concat& op) { return transpose_of(op, call); },
+          [&](const Softmax&) { return none(call); },
+          [&](const Identity&) { return pass(call); },
+          [&](const Dropout&) { return pass(call); },
+          [&](const OneOf<Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax,
+                          TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf,
+                          ConstantOfShape, Arange, Cast> auto&) { return none(call); },
+      },
+      graph[id].op);
 }
 
 }  // namespace reducenet

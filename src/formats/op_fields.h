@@ -287,6 +287,11 @@ struct Schema<Where> : PlainSchema<Where> {
 };
 
 template <>
+struct Schema<ScatterNd> : PlainSchema<ScatterNd> {
+  static constexpr std::string_view name = "ScatterND";
+};
+
+template <>
 struct Schema<Variadic> {
   static constexpr std::string_view name = "Variadic";
   static void visit(auto& op, auto f) {

@@ -112,6 +112,8 @@ Graph graph_of_index_ops(int64_t opset) {
   y = b.node("slice", Slice{}, {y, list("starts", {5}), list("ends", {0}), list("axes", {3}), list("steps", {-1})});
   y = b.node("split", SplitAxis{1}, {y, list("sizes", {4})});
   y = b.node("gather", Gather{2}, {y, list("indices", {0, -1, 2, 1})});
+  y = b.node("scatter", ScatterNd{},
+             {y, b.constant("places", Tensor::of({1, 2}, std::vector<int64_t>{0, -1})), ones("put", {1, 4, 5})});
   y = b.node("unsqueeze", Squeeze{true}, {y, list("new", {1})});
   y = b.node("squeeze", Squeeze{}, {y, list("old", {1})});
   y = b.node("tile", Repeat{Repeat::Kind::tile}, {y, list("repeats", {1, 1, 2, 2})});

@@ -115,6 +115,7 @@ bool is_linear(const Graph& graph, const Node& node) {
           [](const Variadic& o) { return o.kind == Variadic::Kind::sum || o.kind == Variadic::Kind::mean; },
           [](const Reduce& o) { return o.kind == Reduce::Kind::sum || o.kind == Reduce::Kind::mean; },
           [&](const Gather&) { return constant(1); },
+          [&](const ScatterNd&) { return constant(1); },
           [&](const Cast& o) { return is_float(o.to) && is_float(graph[node.inputs[0]].dtype); },
           [](const OneOf<SplitAxis, Slice, Squeeze, Repeat, SpaceDepth, Resize> auto&) { return true; },
           // their outputs do not depend on the elements

@@ -175,6 +175,19 @@ MaybeShape shape_of(const Gather& op, const OpInputs& in) {
   return checked(out);
 }
 
+MaybeShape shape_of(const ScatterNd&, const OpInputs& in) {
+  const Shape &x = in.shape(0), &indices = in.shape(1), &updates = in.shape(2);
+  require(!indices.empty(), "its indices are a scalar");
+  const int64_t depth = indices.back();
+  if (!known(depth)) return x;
+  require(depth <= static_cast<int64_t>(x.size()), "an index has more dimensions than " + to_string(x));
+  Shape wanted(indices.begin(), indices.end() - 1);
+  wanted.insert(wanted.end(), x.begin() + depth, x.end());
+  const auto agree = [](int64_t a, int64_t b) { return !known(a) || !known(b) || a == b; };
+  require(std::ranges::equal(wanted, updates, agree), "updates are " + to_string(updates) + ", not " + to_string(wanted));
+  return x;
+}
+
 MaybeShape shape_of(const Squeeze& op, const OpInputs& in) {
   const Shape& x = in.shape();
   const auto axes = in.integers(1, op.axes);

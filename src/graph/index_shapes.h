@@ -44,6 +44,7 @@ MaybeShape shape_of(const Reduce& op, const OpInputs& in);
 MaybeShape shape_of(const ArgReduce& op, const OpInputs& in);
 MaybeShape shape_of(const Slice& op, const OpInputs& in);
 MaybeShape shape_of(const Gather& op, const OpInputs& in);
+MaybeShape shape_of(const ScatterNd& op, const OpInputs& in);
 MaybeShape shape_of(const Squeeze& op, const OpInputs& in);
 MaybeShape shape_of(const Repeat& op, const OpInputs& in);
 MaybeShape shape_of(const SpaceDepth& op, const OpInputs& in);

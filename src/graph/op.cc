@@ -138,6 +138,7 @@ std::string name_of(const Op& op) {
                         [](const Slice&) -> std::string { return "Slice"; },
                         [](const SplitAxis&) -> std::string { return "Split"; },
                         [](const Gather&) -> std::string { return "Gather"; },
+                        [](const ScatterNd&) -> std::string { return "ScatterND"; },
                         [](const Squeeze& o) -> std::string { return o.insert ? "Unsqueeze" : "Squeeze"; },
                         [](const Repeat& o) -> std::string { return o.kind == Repeat::Kind::tile ? "Tile" : "Expand"; },
                         [](const SpaceDepth& o) -> std::string {
@@ -269,7 +270,7 @@ std::string describe(const Op& op) {
           [&](const ConstantOfShape& o) { return name + " " + number(o.value); },
           [&](const Cast& o) { return name + " " + std::string(to_string(o.to)); },
           [&](const OneOf<MatMul, Binary, Unary, PRelu, GlobalAveragePool, Identity, Compare, Where, Variadic,
-                          GlobalMaxPool, Repeat, ShapeOf, Arange> auto&) { return name; },
+                          GlobalMaxPool, ScatterNd, Repeat, ShapeOf, Arange> auto&) { return name; },
       },
       op);
 }

@@ -23,6 +23,27 @@ void run(const Where&, const Call<T>& call) {
 }
 
 template <class T>
+void run(const ScatterNd&, const Call<T>& call) {
+  const Shape &shape = call.x().shape, &indices = call.x(1).shape;
+  std::ranges::copy(call.x().data, call.y.at(0));
+  const auto depth = static_cast<size_t>(indices.back());
+  const std::vector<int64_t> strides = dense_strides(shape);
+  int64_t slice = 1;
+  for (size_t i = depth; i < shape.size(); ++i) slice *= shape[i];
+  const int64_t count = element_count(Shape(indices.begin(), indices.end() - 1));
+  for (int64_t k = 0; k < count; ++k) {
+    int64_t at = 0;
+    for (size_t i = 0; i < depth; ++i) {
+      auto index = static_cast<int64_t>(*call.x(1).at(k * static_cast<int64_t>(depth) + static_cast<int64_t>(i)));
+      if (index < 0) index += shape[i];
+      if (index < 0 || index >= shape[i]) throw Error(ErrorKind::bad_input, "an index is outside its axis");
+      at += index * strides[i];
+    }
+    std::copy_n(call.x(2).at(k * slice), slice, call.y.at(at));
+  }
+}
+
+template <class T>
 void run(const Slice& op, const Call<T>& call) {
   const auto axes = slices(op, call.inputs);
   const auto in = dense_strides(call.x().shape);

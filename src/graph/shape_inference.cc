@@ -221,7 +221,7 @@ size_t fewest_inputs(const Op& op, size_t given) {
           [&](const OneOf<Concat, Variadic> auto&) { return std::max<size_t>(given, 1); },
           [](const OneOf<Conv2d, ConvTranspose2d, Gemm, MatMul, Binary, PRelu, Reshape, Compare, Gather, Repeat,
                          TopK> auto&) { return size_t{2}; },
-          [](const OneOf<Where, Arange> auto&) { return size_t{3}; },
+          [](const OneOf<Where, ScatterNd, Arange> auto&) { return size_t{3}; },
           [](const Normalize& o) { return size_t{o.kind == Normalize::Kind::layer ? 2u : 3u}; },
           [](const Fade& o) { return find_fade(o.kind).inputs; },
           [](const BatchNorm&) { return size_t{5}; },
@@ -294,8 +294,8 @@ MaybeShape first_shape(const Op& op, const OpInputs& in) {
             return in.shapes.size() > 1 ? broadcast(in.shape(0), in.shape(1)) : in.shape();
           },
           [&](const OneOf<Unary, Activation, Identity, Dropout, Cast> auto&) -> MaybeShape { return in.shape(); },
-          [&](const OneOf<Normalize, Reduce, ArgReduce, TopK, Slice, Gather, Squeeze, Repeat, SpaceDepth, Resize,
-                          ShapeOf, ConstantOfShape, Arange> auto& o) { return shape_of(o, in); },
+          [&](const OneOf<Normalize, Reduce, ArgReduce, TopK, Slice, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth,
+                          Resize, ShapeOf, ConstantOfShape, Arange> auto& o) { return shape_of(o, in); },
           [](const OneOf<SplitAxis, Opaque> auto&) -> MaybeShape { return std::nullopt; },
       },
       op);
@@ -341,7 +341,7 @@ DType output_dtype(const Op& op, std::span<const DType> inputs, size_t output) {
           [&](const OneOf<Conv2d, ConvTranspose2d, BatchNorm, Gemm, MatMul, Binary, Activation, PRelu, Fade,
                           AveragePool, MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose, Pad, Concat, Softmax,
                           Identity, Opaque, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, Hardmax, Slice, SplitAxis,
-                          Gather, Squeeze, Repeat, SpaceDepth, Resize, Arange> auto&) { return first; },
+                          Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, Arange> auto&) { return first; },
       },
       op);
 }

@@ -72,9 +72,8 @@ std::string Follower::follow(const Node& node) {
           [&](const ShapeOf& op) { return shape_of(node, op); },
           [&](const OneOf<ConstantOfShape, Arange> auto&) { return std::string(); },
           [&](const Opaque&) { return std::string("the op is not known"); },
-          [&](const OneOf<Lrn, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, Repeat, SpaceDepth, Resize> auto&) {
-            return std::string(kMixes);
-          },
+          [&](const OneOf<Lrn, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Repeat, SpaceDepth,
+                          Resize> auto&) { return std::string(kMixes); },
       },
       node.op);
 }

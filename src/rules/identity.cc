@@ -77,7 +77,9 @@ bool changes_nothing(const Site& site) {
           [&](const Repeat&) { return all_kept(); },
           [](const SpaceDepth& op) { return op.block == 1; },
           [](const OneOf<Opaque, Compare, Where, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                         SplitAxis, Gather, Resize, ShapeOf, ConstantOfShape, Arange> auto&) { return false; },
+                         SplitAxis, Gather, ScatterNd, Resize, ShapeOf, ConstantOfShape, Arange> auto&) {
+            return false;
+          },
       },
       node.op);
 }

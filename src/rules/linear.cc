@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "rules/example.h"
+#include "rules/frame.h"
 #include "rules/merge.h"
 #include "rules/reason.h"
 #include "rules/rows.h"
@@ -125,64 +126,59 @@ Graph pad_conv_example(uint64_t seed, bool must_fire) {
   return std::move(e).finish();
 }
 
-/// Constant padding of height and width.
-const Pad* read_fill(const Site& site, NodeId id) {
-  const auto* op = id ? std::get_if<Pad>(&site.graph[id].op) : nullptr;
-  const bool fills = op && op->mode == Pad::Mode::constant && op->value != 0 && op->begin.size() == 4;
-  return fills && !op->begin[0] && !op->begin[1] && !op->end[0] && !op->end[1] ? op : nullptr;
-}
-
 // w₂∗pad_v(w₁∗x + b₁) = (w₂∗w₁)∗x + (b₂ + Σ w₂·b₁), its zero padding that of the pad, where every b₁ = v: the padding
-// is what w₁ makes of zeros (DBB, arXiv 2103.13425: a branch that pads with its batch norm's shift).
+// is what w₁ makes of zeros (DBB, arXiv 2103.13425: a branch that pads with its batch norm's shift), be it one number
+// or a frame that ScatterND writes.
 Outcome fill_conv(const Site& site) {
   const auto second = view(site.graph, site.node);
   if (!second || !second->is_conv()) return NoMatch{};
-  const NodeId producer = site.uses.producer_of(second->source);
-  const Pad* fill = read_fill(site, producer);
-  const auto first = fill ? view_of_producer(site, site.graph[producer].inputs[0]) : std::nullopt;
-  if (!first || first->is_pad()) return NoMatch{};
-  LinearMap padding = identity_map(second->geometry.in);
-  const ImageSize size = image_size(site.graph, first->source), middle = image_size(site.graph, first->result);
-  for (size_t i = 0; i < 2; ++i) {
-    Axis& axis = padding.geometry.axes[i];
-    axis.begin = fill->begin[i + 2];
-    axis.end = fill->end[i + 2];
-    if (axis.begin < 0 || axis.end < 0) return NoMatch{};
-    if (border_between(axis, second->geometry.axes[i], middle[i]).reads_padding) return NoMatch{};
-    if (border_between(first->geometry.axes[i], axis, size[i]).zeros_agree) continue;
-    return Refused{"padding at " + label(site.graph, producer) + ": what " + label(site.graph, first->node) + " " +
-                   std::string(reason::kBorder)};
-  }
-  for (const ValueId inner : {second->source, first->result}) {
-    if (const auto why = other_readers(site, inner)) return Refused{*why};
-  }
-  const std::vector<double> bias = bias_of(site.graph, *first);
-  const double unit = rounding_of(site.graph, first->result);
-  for (const double b : bias) {
-    if (std::abs(b - fill->value) > unit * std::abs(fill->value)) {
-      return Refused{label(site.graph, first->node) + " " + std::string(reason::kFill) + " at " +
-                     label(site.graph, producer)};
+  const auto frame = read_frame(site, second->source);
+  if (!frame) return NoMatch{};
+  if (const auto why = frame_obstacle(site, *frame)) return Refused{*why};
+  return merge_pair(site, frame->map, *second);
+}
+
+/// The frame's places, or all but one, written with a number for each channel, a side at a time.
+ValueId write_frame(Example& e, ValueId padded, const Pad& pad, const std::vector<double>& numbers, bool leave_one) {
+  const Shape shape = e.shape(padded);
+  ValueId y = padded;
+  for (int side = 0; side < 4; ++side) {
+    const size_t axis = side < 2 ? 2 : 3;
+    const bool first = side % 2 == 0;
+    std::vector<int64_t> places;
+    std::vector<double> values;
+    Shape at(4, 0);
+    for (at[0] = 0; at[0] < shape[0]; ++at[0]) {
+      for (at[1] = 0; at[1] < shape[1]; ++at[1]) {
+        for (at[2] = 0; at[2] < shape[2]; ++at[2]) {
+          for (at[3] = 0; at[3] < shape[3]; ++at[3]) {
+            const bool here = first ? at[axis] < pad.begin[axis] : at[axis] >= shape[axis] - pad.end[axis];
+            if (!here || (leave_one && at == Shape{0, 0, 0, 0})) continue;
+            places.insert(places.end(), at.begin(), at.end());
+            values.push_back(numbers[static_cast<size_t>(at[1])]);
+          }
+        }
+      }
     }
+    const auto count = static_cast<int64_t>(values.size());
+    if (count == 0) continue;
+    y = e.node(ScatterNd{}, {y, e.constant(Tensor::of({count, 4}, places)),
+                             e.constant(Tensor::from_doubles({count}, values, DType::f32))});
   }
-  const Geometry geometry = without_crops(compose(compose(first->geometry, padding.geometry), second->geometry));
-  const int64_t before = work_of(site.graph, *first) + work_of(site.graph, *second);
-  const int64_t after = geometry.weights() * positions(site.graph, second->result);
-  if (!site.may.enlarge && after > before) return Refused{too_costly(site, before, after)};
-  Patch patch(site.graph);
-  LinearMap map = compose(compose(numbers_of(site.graph, *first), padding), numbers_of(site.graph, *second));
-  patch.replace(second->result, emit(patch, std::move(map), 4, first->source, site.graph[site.node].name));
-  return patch;
+  return y;
 }
 
 Graph fill_conv_example(uint64_t seed, bool must_fire) {
   Example e(seed);
   const ValueId x = e.image();
   const int64_t middle = e.integer(1, 4);
+  const bool scattered = e.shape(x)[0] > 0 && e.chance(0.5);
   const double value = static_cast<double>(e.integer(1, 3)) / 2;
-  const ValueId y = e.node(
-      Conv2d{}, {x, e.constant(e.normal({middle, e.channels(x), 1, 1})), e.constant(Tensor::filled({middle}, value))});
-  const Pad pad{.begin = {0, 0, 1, e.integer(0, 2)}, .end = {0, 0, e.integer(0, 1), 1}, .value = value};
-  const ValueId padded = e.node(pad, {must_fire ? y : e.batch_norm(y)});
+  const Tensor bias = scattered ? e.normal({middle}) : Tensor::filled({middle}, value);
+  const ValueId y = e.node(Conv2d{}, {x, e.constant(e.normal({middle, e.channels(x), 1, 1})), e.constant(bias)});
+  Pad pad{.begin = {0, 0, 1, e.integer(0, 2)}, .end = {0, 0, e.integer(0, 1), 1}, .value = scattered ? 0 : value};
+  ValueId padded = e.node(pad, {must_fire || scattered ? y : e.batch_norm(y)});
+  if (scattered) padded = write_frame(e, padded, pad, bias.to_doubles(), !must_fire);
   e.output(e.conv(padded, {.kernel = 3, .padding = Padding{}}));
   e.maybe_read_again(x);
   return std::move(e).finish();
@@ -192,10 +188,10 @@ constexpr Rule kRules[] = {
     {"affine-after", "s·(w∗x + b) + t = (s·w)∗x + (s·b + t)", affine_after, affine_after_example},
     {"affine-before", "w∗(s·x + t) + b = (w·s)∗x + (Σ w·t + b), no padding or t = 0", affine_before,
      affine_before_example},
+    {"fill-conv", "w₂∗pad_v(w₁∗x + v) = (w₂∗w₁)∗x + (b₂ + Σ w₂·v) with zero padding", fill_conv, fill_conv_example},
     {"conv-conv", "w₂∗(w₁∗x) = (w₂∗w₁)∗x, where no padding comes between", conv_conv, conv_conv_example},
     {"gemm-gemm", "(x·A + a)·B + b = x·(A·B) + (a·B + b)", gemm_gemm, gemm_gemm_example},
     {"pad-conv", "conv(pad₀(x)) = conv with padding", pad_conv, pad_conv_example},
-    {"fill-conv", "w₂∗pad_v(w₁∗x + v) = (w₂∗w₁)∗x + (b₂ + Σ w₂·v) with zero padding", fill_conv, fill_conv_example},
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rules/frame.h"
 #include "rules/reason.h"
 
 namespace reducenet {
@@ -127,11 +128,12 @@ MaybeView read(const Reader& r, const Pad& op) {
   return view;
 }
 
-MaybeView read(const Reader&,
-               const OneOf<ConvTranspose2d, Activation, PRelu, Fade, MaxPool, GlobalAveragePool, Flatten, Reshape,
-                           Transpose, Concat, Softmax, Identity, Dropout, Opaque, Compare, Where, Variadic,
-                           GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather,
-                           Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&) {
+MaybeView read(
+    const Reader&,
+    const OneOf<ConvTranspose2d, Activation, PRelu, Fade, MaxPool, GlobalAveragePool, Flatten, Reshape, Transpose,
+                Concat, Softmax, Identity, Dropout, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize,
+                Reduce, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth,
+                Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&) {
   return {};
 }
 
@@ -219,7 +221,10 @@ std::optional<View> view(const Graph& graph, NodeId node) {
 }
 
 std::optional<View> view_of_producer(const Site& site, ValueId value) {
-  return view(site.graph, site.uses.producer_of(value));
+  if (const auto found = view(site.graph, site.uses.producer_of(value))) return found;
+  const auto frame = read_frame(site, value);
+  if (!frame || frame_obstacle(site, *frame)) return std::nullopt;
+  return frame->map;
 }
 
 std::vector<double> weight_of(const Graph& graph, const View& view) {
@@ -292,7 +297,7 @@ int64_t positions(const Graph& graph, ValueId value) {
 }
 
 int64_t work_of(const Graph& graph, const View& view) {
-  return view.kind == Kind::pad ? 0 : view.geometry.weights() * positions(graph, view.result);
+  return view.kind == Kind::pad ? 0 : view.geometry.weights() * positions(graph, graph[view.node].outputs[0]);
 }
 
 std::optional<std::string> border_obstacle(const Graph& graph, const View& first, const Geometry& second,

@@ -14,7 +14,7 @@ namespace reducenet {
 struct View {
   enum class Kind { conv, gemm, batch_norm, scale, average_pool, pad };
   Kind kind;
-  NodeId node;
+  NodeId node;  ///< that has the numbers
   ValueId source, result;
   Geometry geometry;
 
@@ -29,6 +29,7 @@ struct View {
 
 /// Nothing when the node is no such map: other op, weights that are not constant, mean that leaves padding out…
 std::optional<View> view(const Graph& graph, NodeId node);
+/// What makes the value; a map and a frame that holds what the map makes of zeros count as that map, padded.
 std::optional<View> view_of_producer(const Site& site, ValueId value);
 
 std::vector<double> weight_of(const Graph& graph, const View& view);

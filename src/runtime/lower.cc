@@ -149,10 +149,10 @@ class Lowering {
   }
 
   void lower(const Opaque&, const Node& node) { refuse(node, "this op is not one that ReduceNet can execute"); }
-  void lower(
-      const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK, Slice,
-                  SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
-      const Node& node) {
+  void lower(const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
+                         Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf,
+                         ConstantOfShape, Arange, Cast> auto&,
+             const Node& node) {
     refuse(node, "the runtime has no kernel for this op");
   }
   void lower(const Identity&, const Node&) {}  // removed before

@@ -286,8 +286,8 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           },
           [&](const Opaque&) -> at::Tensor { refuse(node, "its meaning is not known"); },
           [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, ArgReduce, Hardmax, TopK, Slice,
-                          SplitAxis, Gather, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape, Arange,
-                          Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
+                          SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
+                          Arange, Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
       },
       node.op);
 }

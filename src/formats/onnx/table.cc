@@ -295,6 +295,11 @@ void write(const Dropout& op, NodeWriter& w) {
   w.emit("Dropout", inputs);
 }
 
+Op read_scatter_nd(NodeReader& r) {
+  if (const std::string how = r.text("reduction", "none"); how != "none") r.refuse("reduction is " + how);
+  return ScatterNd{};
+}
+
 /// An operator without attributes.
 template <class O>
 Op read_plain(NodeReader&) {
@@ -408,6 +413,7 @@ constexpr OnnxOp kTable[] = {
     {"Slice", 1, 1, 5, false, read_slice, write_as<Slice>},
     {"Split", 2, 1, 2, false, read_split, write_as<SplitAxis>},
     {"Gather", 1, 2, 2, false, read_gather, write_as<Gather>},
+    {"ScatterND", 11, 3, 3, false, read_scatter_nd, write_plain},
     {"Squeeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},
     {"Unsqueeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},
     {"Expand", 8, 2, 2, false, read_repeat, write_plain},
