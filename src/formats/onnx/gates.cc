@@ -5,6 +5,7 @@
 #include <set>
 
 #include "formats/onnx/onnx.h"
+#include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
 
@@ -153,12 +154,15 @@ void inline_gates(onnx::ModelProto& model) {
     if (block == nullptr) return;
     blocks[&node] = block;
   }
-  // A condition that anything else reads stays.
-  for (const auto& node : graph.node()) {
-    if (blocks.contains(&node) || conditions.contains(&node)) continue;
+  // A condition that anything else reads stays; readers stand behind what they read.
+  for (const auto& output : graph.output()) conditions.erase(maker(makers, output.name()));
+  for (int i = graph.node_size(); i-- > 0;) {
+    const onnx::NodeProto& node = graph.node(i);
+    if (conditions.contains(&node)) continue;
+    for (const std::string& name : captured_names(node)) conditions.erase(maker(makers, name));
+    if (blocks.contains(&node)) continue;
     for (const std::string& input : node.input()) conditions.erase(maker(makers, input));
   }
-  for (const auto& output : graph.output()) conditions.erase(maker(makers, output.name()));
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
   for (const auto& node : graph.node()) {
     if (conditions.contains(&node)) continue;

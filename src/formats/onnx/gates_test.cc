@@ -74,6 +74,47 @@ TEST(OnnxGates, AnotherModelsFormIsKept) {
   EXPECT_EQ(to_onnx(parse(plain)), plain.SerializeAsString());
 }
 
+TEST(OnnxGates, AConditionThatSomethingElseReadsStays) {
+  onnx::ModelProto model = written(skipnet());
+  auto& graph = *model.mutable_graph();
+  const auto open = std::ranges::find(graph.node(), "Cast", &onnx::NodeProto::op_type);
+  ASSERT_NE(open, graph.node().end());
+  onnx::NodeProto reader;
+  reader.set_op_type("Not");
+  reader.set_name("closed");
+  reader.add_input(open->output(0));
+  reader.add_output("closed");
+  *graph.add_node() = reader;
+  auto& output = *graph.add_output();
+  output.set_name("closed");
+  output.mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::BOOL);
+  const Graph back = parse(model);
+  EXPECT_TRUE(back.find_node(open->name()));
+  EXPECT_EQ(std::ranges::count_if(back.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); }), 0);
+  // Read from inside a subgraph, by a block that the gate itself does not let run.
+  onnx::ModelProto inner = written(skipnet());
+  auto& nodes = *inner.mutable_graph()->mutable_node();
+  std::string first;
+  for (auto& node : nodes) {
+    if (node.op_type() != "If") continue;
+    if (first.empty()) {
+      first = node.input(0);
+      continue;
+    }
+    auto& then = *node.mutable_attribute(0)->mutable_g();
+    onnx::NodeProto inside = reader;
+    inside.set_input(0, first);
+    inside.set_name("inside");
+    inside.set_output(0, "inside");
+    const auto rest = then.node();
+    then.clear_node();
+    *then.add_node() = inside;
+    then.mutable_node()->MergeFrom(rest);
+    break;
+  }
+  EXPECT_TRUE(parse(inner).find_node("inside"));
+}
+
 TEST(OnnxGates, OnlyThatConditionIsOpened) {
   const auto changed = [](auto change) {
     onnx::ModelProto model = written(skipnet());
