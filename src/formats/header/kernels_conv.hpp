@@ -75,12 +75,16 @@ inline float clamped(float v, float low, float high) noexcept {
 /// The nearest number that 8 bits hold:  scale·clamp(round(v/scale), −zero, 255 − zero); of one, and of a row.
 struct Rounded {
   float inverse, scale, least, most;
-  float operator()(float v) const noexcept {
-    const float steps = std::nearbyint(v * inverse), enough = steps > least ? steps : least;
-    return scale * (enough < most ? enough : most);
-  }
+  float operator()(float v) const noexcept { return scale * clamped(std::nearbyint(v * inverse), least, most); }
   void operator()(float* y, const float* a, const float*, Size count) const noexcept {
-    for (Size k = 0; k < count; ++k) y[k] = (*this)(a[k]);
+    const Size whole = count / kLanes * kLanes;
+    for (Size k = 0; k < whole; k += kLanes) {
+      float steps[kLanes];
+      store(steps, load(a + k) * fill(inverse));
+      for (Size lane = 0; lane < kLanes; ++lane) steps[lane] = std::nearbyint(steps[lane]);
+      store(y + k, fill(scale) * lesser(greater(load(steps), fill(least)), fill(most)));
+    }
+    for (Size k = whole; k < count; ++k) y[k] = (*this)(a[k]);
   }
 };
 /// Weights of 16 output channels, each with its scale.
@@ -92,6 +96,9 @@ inline void scale_lanes(float* weights, Size count, const float* scales) noexcep
 struct NoCurve {
   float operator()(float v) const noexcept { return v; }
 };
+inline void bend(float* y, Size count, Rounded curve) noexcept {
+  curve(y, y, nullptr, count);
+}
 template <class Curve>
 inline void bend(float* y, Size count, Curve curve) noexcept {
   if (std::is_same<Curve, NoCurve>::value) return;
