@@ -68,7 +68,7 @@ class Finder {
     }
   }
 
-  bool read_only_by(ValueId value, const Block& block) const {
+  bool read_only_by(ValueId value, const LinearBlock& block) const {
     if (driver_.uses().is_output[static_cast<size_t>(value.index)]) return false;
     const auto& readers = driver_.uses().consumers_of(value);
     return std::all_of(readers.begin(), readers.end(), [&](NodeId reader) {
@@ -79,10 +79,10 @@ class Finder {
   bool joins(NodeId node) const { return node && graph_[node].outputs.size() == 1 && is_linear(graph_, graph_[node]); }
 
   /// Walks back from `to`, latest values first, until all paths have met in one value.
-  std::optional<Block> block_before(ValueId to) const {
+  std::optional<LinearBlock> block_before(ValueId to) const {
     const auto later = [&](ValueId a, ValueId b) { return std::pair(depth(a), a) > std::pair(depth(b), b); };
     std::set<ValueId, decltype(later)> open(later);
-    Block block{{}, to, {}};
+    LinearBlock block{{}, to, {}};
     const auto take = [&](NodeId node) {
       block.nodes.push_back(node);
       for (const ValueId in : graph_[node].inputs) {
@@ -116,7 +116,7 @@ std::vector<Chain> find_chains(const Driver& driver) {
   return Finder(driver).run();
 }
 
-Graph cut_out(const Graph& graph, std::span<const Block> blocks) {
+Graph cut_out(const Graph& graph, std::span<const LinearBlock> blocks) {
   Graph part{.name = "region", .opset = graph.opset};
   std::unordered_map<int32_t, ValueId> copied;
   const auto copy = [&](ValueId id) {
@@ -131,7 +131,7 @@ Graph cut_out(const Graph& graph, std::span<const Block> blocks) {
     return found->second;
   };
   part.inputs = {copy(blocks.front().from)};
-  for (const Block& block : blocks) {
+  for (const LinearBlock& block : blocks) {
     for (const NodeId id : block.nodes) {
       Node node = graph[id];
       for (ValueId& value : node.inputs) value = copy(value);

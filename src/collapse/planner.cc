@@ -82,7 +82,7 @@ class ChainPlanner {
  public:
   ChainPlanner(Driver& driver, const Cost& cost, bool counted, const NominalShapes& nominal, const Chain& chain)
       : driver_(driver), graph_(driver.graph()), cost_(cost), counted_(counted), nominal_(nominal), chain_(chain) {
-    for (const Block& block : chain) links_.push_back(make_link(block));
+    for (const LinearBlock& block : chain) links_.push_back(make_link(block));
     compose_all();
   }
 
@@ -141,7 +141,7 @@ class ChainPlanner {
     return option;
   }
 
-  Link make_link(const Block& block) const {
+  Link make_link(const LinearBlock& block) const {
     Link link;
     std::vector<const Node*> nodes;
     for (const NodeId id : block.nodes) nodes.push_back(&graph_[id]);
@@ -161,7 +161,7 @@ class ChainPlanner {
   }
 
   /// What every rule makes of the blocks with more freedom than the driver has; nothing when none fires.
-  std::optional<Graph> collapsed(std::span<const Block> blocks, Freedom freedom) const {
+  std::optional<Graph> collapsed(std::span<const LinearBlock> blocks, Freedom freedom) const {
     Driver driver(cut_out(graph_, blocks), rules(), {});
     driver.run(freedom);
     Collapsed collapsed = std::move(driver).finish();
@@ -175,7 +175,7 @@ class ChainPlanner {
   }
 
   /// Sums of branches: what the rules make of them when they may enlarge, or cross padding.
-  void rewrite(const Block& block, Link& link) const {
+  void rewrite(const LinearBlock& block, Link& link) const {
     for (const Freedom freedom : {Freedom{.enlarge = true}, Freedom{.borders = true}}) {
       if (freedom.borders && !nominal_.empty()) break;
       auto made = collapsed({&block, 1}, freedom);
@@ -454,7 +454,7 @@ bool is_current(const Driver& driver, const Chain& chain) {
     const NodeId producer = driver.uses().producer_of(value);
     return !producer || driver.is_alive(producer);
   };
-  return alive(chain.front().from) && std::all_of(chain.begin(), chain.end(), [&](const Block& block) {
+  return alive(chain.front().from) && std::all_of(chain.begin(), chain.end(), [&](const LinearBlock& block) {
            return alive(block.to) && std::all_of(block.nodes.begin(), block.nodes.end(),
                                                  [&](NodeId node) { return driver.is_alive(node); });
          });
