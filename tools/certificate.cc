@@ -22,6 +22,7 @@ Json certificate_json(const Certificate& certificate) {
                                {"error_to_bound", region.error_to_bound},
                                {"scale", region.scale},
                                {"superposition_error", region.superposition_error}});
+    if (!region.not_run.empty()) json["regions"].back()["not_run"] = region.not_run;
   }
   if (!certificate.engine.empty()) json["engine"] = certificate.engine;
   if (!certificate.not_run.empty()) json["not_run"] = certificate.not_run;
@@ -31,9 +32,21 @@ Json certificate_json(const Certificate& certificate) {
 
 std::string certificate_text(const Certificate& certificate) {
   double share = 0;
-  for (const RegionCheck& region : certificate.regions) share = std::max(share, region.error_to_bound);
-  const std::string regions = fmt::format("{} merged regions checked, errors at most {:.2g} of what rounding explains",
-                                          certificate.regions.size(), share);
+  size_t run = 0;
+  std::string not_run;
+  for (const RegionCheck& region : certificate.regions) {
+    share = std::max(share, region.error_to_bound);
+    if (region.not_run.empty()) {
+      ++run;
+    } else {
+      not_run = region.not_run;
+    }
+  }
+  std::string regions =
+      fmt::format("{} merged regions checked, errors at most {:.2g} of what rounding explains", run, share);
+  if (run < certificate.regions.size()) {
+    regions += fmt::format(", {} not run by themselves: {}", certificate.regions.size() - run, not_run);
+  }
   if (!certificate.not_run.empty()) {
     return fmt::format("{}: {}; the whole network was not run: {}\n{}",
                        certificate.verified ? "verified" : "NOT verified", regions, certificate.not_run,

@@ -69,8 +69,7 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
     Certificate whole = verify_in_onnxruntime(before, model, candidate, verify_options);
     whole.regions = std::move(certificate.regions);
     whole.region_seconds = certificate.region_seconds;
-    whole.verified &= certificate.verified;
-    if (!certificate.verified) whole.why = certificate.why;
+    whole.judge_regions();
     certificate = std::move(whole);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;

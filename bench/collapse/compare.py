@@ -14,9 +14,11 @@ onnxruntime; pin it to a core for one thread (taskset -c 0).
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import time
 
 import numpy
@@ -25,7 +27,9 @@ import onnxoptimizer
 import onnxruntime
 import onnxsim
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
+
 TOOL = ROOT / "build/reducenet"
 FORMS = {"training": "", "onnxsim": ".onnxsim", "onnxoptimizer": ".onnxoptimizer", "own": ".reparameterised",
          "ours": ".ours"}
@@ -124,11 +128,6 @@ def measure(path, rounds, threads):
     return result
 
 
-def machine():
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
@@ -140,7 +139,6 @@ def main():
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     names = options.names or sorted(p.stem for p in options.folder.glob("*.onnx") if "." not in p.stem)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for name in names:
         path = options.folder / f"{name}.onnx"
         if options.prepare or not options.measure:
@@ -159,8 +157,8 @@ def main():
                   f"{result['control_to_best'][1]:.3f}", flush=True)
         if options.json:
             options.json.mkdir(parents=True, exist_ok=True)
-            record = {"commit": commit.stdout.strip(), "machine": machine(), "onnxruntime": onnxruntime.__version__,
-                      "onnxsim": onnxsim.__version__, "onnxoptimizer": onnxoptimizer.__version__,
+            record = {"commit": commit(), "machine": f"{cpu_model()}, {os.cpu_count()} cores",
+                      "onnxruntime": onnxruntime.__version__, "onnxsim": onnxsim.__version__, "onnxoptimizer": onnxoptimizer.__version__,
                       "threads": options.threads, "rounds": options.rounds, **result}
             (options.json / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 

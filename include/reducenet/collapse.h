@@ -101,12 +101,13 @@ struct Refusal {
   std::string node, rule, why;
 };
 
-/// Nodes of the original network that other nodes of the collapsed one replace. Values keep their names: `inputs` and
-/// `output` name the same tensors in both.
+/// Nodes of the original network that other nodes of the collapsed one replace. Values keep their names: `inputs` name
+/// the same tensors in both, and so does `output`, unless `made`, a constant or a value that had this name before,
+/// takes its place. What is not executed (Opaque) is in no region: those make its inputs.
 struct Region {
   std::vector<std::string> before, after;  ///< names of nodes
   std::vector<std::string> inputs;
-  std::string output;
+  std::string output, made;
 };
 
 struct Collapsed {

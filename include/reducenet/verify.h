@@ -17,6 +17,7 @@ struct RegionCheck {
   double error_to_bound = 0;       ///< largest share of an error in that bound at the same output
   double scale = 0;                ///< largest magnitude of the region's output
   double superposition_error = 0;  ///< of the original nodes, relative; 0 where the merged ones are not linear either
+  std::string not_run;             ///< why the original nodes could not be run: shapes that are not known
   bool holds() const { return error_to_bound <= 1 && superposition_error <= 1e-6; }
 };
 
@@ -35,6 +36,9 @@ struct Certificate {
   std::string why;      ///< when not verified
   std::string not_run;  ///< why the whole network was not run: an op that is not executed here
   std::string engine;   ///< that ran the networks, when it was not the oracle
+
+  /// Takes in what the regions say: all must hold; one that was not run needs the whole network to have been run.
+  void judge_regions();
 };
 
 struct VerifyOptions {
@@ -47,7 +51,8 @@ struct VerifyOptions {
 Certificate verify(const Graph& before, const Graph& after, const VerifyOptions& options = {});
 
 /// Compares the original with its collapse, whole and region by region; verified only when both hold. Where the oracle
-/// cannot run the whole, `not_run` says so, and the regions are the proof: all other nodes are the original's.
+/// cannot run the whole (an op that is not executed here, a shape that is not known), `not_run` says so, and the
+/// regions are the proof: all other nodes are the original's.
 Certificate verify(const Graph& before, const Collapsed& collapsed, const VerifyOptions& options = {});
 
 /// The inputs that verify() draws and is given: for open sizes, of several sizes (`largest`: of the largest only).

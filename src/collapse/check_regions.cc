@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <span>
@@ -19,8 +20,8 @@ namespace {
 
 /// What arithmetic in double may lose where batch norms of tiny variance cancel, relative to the terms that are summed.
 constexpr double kDoubleArithmetic = 1e-9;
-/// Rows and columns that stand for an open size.
-constexpr int64_t kSide = 32;
+/// Rows and columns that stand for an open size: the first at which the network fits together.
+constexpr int64_t kSides[] = {32, 224};
 
 /// The spatial size at which a region is tried: large enough for outputs that touch the top, neither end, and the
 /// bottom, equal to the true size modulo every stride, so that the last windows fall alike.
@@ -84,6 +85,7 @@ struct Trial {
   Graph before, after;
   std::vector<Shape> shapes;  ///< of one sample, by input
   std::vector<Range> ranges;  ///< of what the inputs can be, as far as their producers show
+  std::vector<DType> types;   ///< of the inputs
   bool batched;               ///< all samples may be one run
 };
 
@@ -109,15 +111,16 @@ std::optional<Shape> output_shape(Graph part, const std::vector<Shape>& shapes) 
   return part[part.outputs[0]].shape;
 }
 
-/// The original network has every shape known. What an input can be is known from both: they are the same there, as the
-/// regions before this one show.
-Trial prepare(const Site& old, const Site& made, const Region& region) {
+/// Inputs of unknown shape have the guessed one; the original network has every other shape known. What an input can be
+/// is known from both: they are the same there, as the regions before this one show.
+Trial prepare(const Site& old, const Site& made, const Region& region, const Shape& guess) {
   const Graph &before = old.graph, &after = made.graph;
   Trial trial{cut_out(before, region.before, region.inputs, region.output),
-              cut_out(after, region.after, region.inputs, region.output),
+              cut_out(after, region.after, region.inputs, region.made),
               {},
               {},
-              true};
+              {},
+              !region.inputs.empty()};
   CropSize crop;
   for (const Graph* part : {&trial.before, &trial.after}) {
     for (const Node& node : part->nodes) {
@@ -127,10 +130,11 @@ Trial prepare(const Site& old, const Site& made, const Region& region) {
   }
   for (const std::string& name : region.inputs) {
     const ValueId id = before.find_value(name);
-    trial.shapes.push_back(before[id].shape.value());
+    trial.shapes.push_back(before[id].shape.value_or(guess));
     const ValueId same = after.find_value(name);
     const Range x = range_of(old, id), y = same ? range_of(made, same) : Range{};
     trial.ranges.push_back({std::max(x.low, y.low), std::min(x.high, y.high)});
+    trial.types.push_back(before[id].dtype);
     for (int64_t& dim : trial.shapes.back()) dim = dim < 0 ? 8 : dim;  // behind an op of unknown shape
     trial.batched &= same_plane(trial.shapes.back(), trial.shapes[0]);
   }
@@ -153,7 +157,17 @@ double base(const Range& range) {
   return std::isfinite(range.high) ? range.high : 0;
 }
 
+/// What a value of the type can be: a whole number, true or false. A type that is not known counts as floats.
+bool is_whole(DType type) {
+  return !is_float(type) && type != DType::string;
+}
+double as_type(double value, DType type) {
+  if (type == DType::boolean) return value != 0;
+  return is_whole(type) ? std::floor(value) : value;
+}
+
 /// Unit normal distances from the base of each input's range, and at most half its length: a + b − base stays within.
+/// Of whole numbers: 0 and a few more.
 Sample draw(const Trial& trial, std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   Sample sample;
@@ -167,6 +181,7 @@ Sample draw(const Trial& trial, std::mt19937_64& random) {
         v = range.low + std::min(std::abs(v), half);
       else if (std::isfinite(range.high))
         v = range.high - std::abs(v);
+      if (is_whole(trial.types[i])) v = as_type(std::floor(3 * std::abs(v)), trial.types[i]);
     }
   }
   return sample;
@@ -245,24 +260,44 @@ double layers_in(const Graph& part) {
   return static_cast<double>(std::max<int64_t>(1, std::count_if(part.nodes.begin(), part.nodes.end(), has_numbers)));
 }
 
-RegionCheck check(const Site& before, const Site& collapsed, const Region& region, uint64_t seed) {
+/// Whole numbers are cut off, so that sums of outputs are not outputs of sums.
+bool has_whole_numbers(const Graph& part) {
+  return std::ranges::any_of(part.values, [](const Value& v) { return !v.constant && !is_float(v.dtype); });
+}
+
+RegionCheck check_at(const Shape& guess, const Site& before, const Site& collapsed, const Region& region,
+                     uint64_t seed) {
   std::mt19937_64 random(seed);
   const Graph& after = collapsed.graph;
-  const Trial trial = prepare(before, collapsed, region);
+  const Trial trial = prepare(before, collapsed, region, guess);
   const Sample a = draw(trial, random), b = draw(trial, random), zero = bases(trial);
-  const Sample samples[] = {combine(combine(a, b, std::plus<>()), zero, std::minus<>()), a, b, zero};
-  const Sample old = outputs(trial.before, trial, samples);
+  Sample sum = combine(combine(a, b, std::plus<>()), zero, std::minus<>());
+  for (size_t i = 0; i < sum.size(); ++i) {
+    for (double& v : sum[i]) v = as_type(v, trial.types[i]);
+  }
+  const Sample samples[] = {std::move(sum), a, b, zero};
+  Sample old;
+  try {
+    old = outputs(trial.before, trial, samples);
+  } catch (const Error& error) {  // its inputs may have been given other shapes than they have
+    if (same_expression(trial.before, trial.after)) return {.name = region.output};
+    return {.name = region.output, .not_run = error.what()};
+  }
   const Sample made = outputs(trial.after, trial, std::span(samples).first(2));
+  if (made[0].size() != old[0].size()) {
+    return {.name = region.output, .error_to_bound = std::numeric_limits<double>::infinity()};
+  }
   const auto add = [](double x, double y) { return std::abs(x) + std::abs(y); };
   const Sample absolute = combine(combine(a, b, add), zero, add);
   const std::vector<double> terms = magnitudes(trial, absolute);
-  const double unit = layers_in(trial.after) * rounding_of(after, after.find_value(region.output)) + kDoubleArithmetic;
+  const double unit = layers_in(trial.after) * rounding_of(after, after.find_value(region.made)) + kDoubleArithmetic;
 
   RegionCheck result{.name = region.output};
   const auto worst = [](double& so_far, double value) {
     if (!std::isnan(so_far) && !(value <= so_far)) so_far = value;  // NaN stays
   };
-  const bool linear = count_nonlinear(trial.after) == 0;
+  const bool linear =
+      count_nonlinear(trial.after) == 0 && !has_whole_numbers(trial.before) && !has_whole_numbers(trial.after);
   for (size_t i = 0; i < old[0].size(); ++i) {
     worst(result.bound, unit * std::abs(terms[i]));
     for (const Sample::value_type& values : old) worst(result.scale, std::abs(values[i]));
@@ -277,10 +312,31 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   return result;
 }
 
+RegionCheck check(const Site& before, const Site& collapsed, const Region& region, uint64_t seed) {
+  RegionCheck result;
+  for (const Shape& guess : {Shape{8, 8, 8, 8}, Shape{}, Shape{8}, Shape{8, 8}}) {
+    result = check_at(guess, before, collapsed, region, seed);
+    if (result.not_run.empty()) break;
+  }
+  return result;
+}
+
+/// The graph at fixed sizes, the first of kSides that it can have.
+Graph at_a_size(const Graph& graph) {
+  for (const int64_t side : kSides) {
+    try {
+      return with_sizes(graph, side);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::bad_input || side == kSides[std::size(kSides) - 1]) throw;
+    }
+  }
+  return graph;
+}
+
 }  // namespace
 
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
-  const Graph sized = with_sizes(settle(before), kSide);
+  const Graph sized = at_a_size(settle(before));
   const Uses old_uses(sized), new_uses(collapsed.graph);
   const size_t count = collapsed.regions.size();
   std::vector<RegionCheck> checks(count);

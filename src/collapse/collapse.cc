@@ -1,11 +1,14 @@
 #include <algorithm>
+#include <ranges>
 
+#include "collapse/cost_text.h"
 #include "collapse/driver.h"
 #include "collapse/planner.h"
 #include "collapse/region.h"
 #include "collapse/single.h"
 #include "fades/fades.h"
 #include "reducenet/error.h"
+#include "rules/reason.h"
 #include "rules/view.h"
 
 namespace reducenet {
@@ -44,24 +47,37 @@ Graph with_folded_weights(const Graph& graph) {
   const auto is_fixed = [&](const Node& node) {
     return std::ranges::all_of(node.inputs, [&](ValueId id) { return !id || graph.constant(id) || fixed[at(id)]; });
   };
-  bool any = false;
+  std::vector<bool> wanted(graph.values.size());
   for (const Node& node : graph.nodes) {
     const bool plain = !std::holds_alternative<Opaque>(node.op) && node.outputs.size() == 1 && !node.inputs.empty();
     if (plain && !uses.is_output[at(node.outputs[0])] && is_fixed(node)) fixed[at(node.outputs[0])] = true;
-    const bool weighs = std::holds_alternative<Conv2d>(node.op) && !is_fixed(node);
-    any = any || (weighs && node.inputs[1] && fixed[at(node.inputs[1])]);
+    if (!std::holds_alternative<Conv2d>(node.op) || is_fixed(node)) continue;
+    for (size_t i = 1; i < node.inputs.size(); ++i) {
+      if (node.inputs[i] && fixed[at(node.inputs[i])]) wanted[at(node.inputs[i])] = true;
+    }
   }
-  if (!any) return graph;
   Graph part;
   part.values = graph.values;
-  Graph folded = graph;
-  folded.nodes.clear();
-  for (const Node& node : graph.nodes) {
-    const bool known = node.outputs.size() == 1 && fixed[at(node.outputs[0])];
-    (known ? part : folded).nodes.push_back(node);
-    if (known) part.outputs.push_back(node.outputs[0]);
+  for (const Node& node : graph.nodes | std::views::reverse) {
+    if (node.outputs.size() != 1 || !wanted[at(node.outputs[0])]) continue;
+    part.outputs.push_back(node.outputs[0]);
+    part.nodes.push_back(node);
+    for (const ValueId id : node.inputs) {
+      if (id && fixed[at(id)]) wanted[at(id)] = true;
+    }
   }
-  const std::vector<Tensor> values = evaluate(part, {});
+  if (part.nodes.empty()) return graph;
+  std::ranges::reverse(part.nodes);
+  std::vector<Tensor> values;
+  try {
+    values = evaluate(part, {});
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    return graph;  // they stay computed
+  }
+  Graph folded = graph;
+  std::erase_if(folded.nodes,
+                [&](const Node& node) { return node.outputs.size() == 1 && wanted[at(node.outputs[0])]; });
   for (size_t i = 0; i < values.size(); ++i) {
     Value& value = folded[part.outputs[i]];
     value.constant = is_float(value.dtype) ? values[i].cast(value.dtype) : values[i];
@@ -69,6 +85,18 @@ Graph with_folded_weights(const Graph& graph) {
   }
   remove_dead(folded);
   return folded;
+}
+
+/// A plan never costs more than its network: where what was weighed by itself adds up to more (an open size that
+/// another one stands for, a shape that is not known), everything stays as it is.
+void require_no_more(Collapsed& result, const Graph& graph, const Cost& cost) {
+  const double before = planned_cost(graph, cost), after = planned_cost(result.graph, cost);
+  if (after <= before * (1 + 1e-12) || graph.nodes.empty()) return;
+  result.graph = graph;
+  result.steps.clear();
+  result.refused.push_back(
+      {graph.nodes.back().name, "plan",
+       "the whole plan " + std::string(reason::kCost) + " " + cost_text(after) + " instead of " + cost_text(before)});
 }
 
 /// Throws when more than one convolution, pool and FC is left, with the reason for each node.
@@ -166,6 +194,7 @@ Collapsed collapse(const Graph& trained, const CollapseOptions& options) {
   if (options.target == Target::conv) driver.run({.enlarge = true});
   Collapsed result = std::move(driver).finish();
   if (options.target == Target::conv && options.stop_after < 0) require_one_conv(result);
+  if (options.target == Target::plan && options.stop_after < 0) require_no_more(result, graph, priced.cost);
   if (options.target == Target::single) result.graph = to_single(result.graph, graph);
   result.regions = find_regions(graph, result.graph);
   return result;

@@ -484,4 +484,12 @@ void plan(Driver& driver, const Cost& cost, bool counted) {
   while (plan_once(driver, cost, counted, nominal_shapes(driver))) driver.run({});
 }
 
+double planned_cost(const Graph& graph, const Cost& cost) {
+  try {
+    return total_cost(with_sizes(graph, kNominalSide), cost);
+  } catch (const Error&) {
+    return total_cost(graph, cost);
+  }
+}
+
 }  // namespace reducenet

@@ -13,4 +13,7 @@ namespace reducenet {
 /// of its weights is read for one multiplication and those of a convolution serve every position.
 void plan(Driver& driver, const Cost& cost, bool counted);
 
+/// The sum over the nodes, at 224 rows and columns where these are open and the graph fits together so.
+double planned_cost(const Graph& graph, const Cost& cost);
+
 }  // namespace reducenet

@@ -14,4 +14,8 @@ std::vector<Region> find_regions(const Graph& before, const Graph& after);
 Graph cut_out(const Graph& graph, const std::vector<std::string>& nodes, const std::vector<std::string>& inputs,
               const std::string& output);
 
+/// Whether the two, cut out with the same inputs, are the same ops on the same inputs and constants: but for nodes that
+/// hand their input on (Identity, Dropout at inference, Cast to the same type) and for what is computed from constants.
+bool same_expression(const Graph& before, const Graph& after);
+
 }  // namespace reducenet

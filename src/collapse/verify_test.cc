@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "collapse/region.h"
 #include "collapse/testing.h"
 #include "reducenet/builder.h"
 #include "reducenet/error.h"
@@ -109,6 +110,102 @@ TEST(Verify, RealInputsCount) {
   EXPECT_TRUE(certificate.verified) << certificate.why;
   EXPECT_EQ(certificate.samples, 2);
   EXPECT_FALSE(verify(graph, graph, {.samples = 0}).verified);
+}
+
+// conv-BN before a node that no oracle executes: the region is the proof.
+TEST(Verify, WhatIsNotExecutedIsNotRunButItsRegionsAre) {
+  Example e(7);
+  const ValueId y = e.batch_norm(e.conv(e.image(), {.out = 4, .padding = Padding{1, 1, 1, 1}}));
+  e.output(e.node(Opaque{"com.example", "Twist", "", 0}, {y}));
+  const Graph graph = std::move(e).finish();
+  Collapsed collapsed = collapse(graph);
+  ASSERT_EQ(collapsed.graph.nodes.size(), 2u) << print(collapsed.graph);
+  const Certificate certificate = verify(graph, collapsed);
+  EXPECT_TRUE(certificate.verified) << certificate.why;
+  EXPECT_NE(certificate.not_run.find("Twist"), std::string::npos) << certificate.not_run;
+  ASSERT_EQ(certificate.regions.size(), 1u);
+  EXPECT_EQ(certificate.regions[0].not_run, "");
+  scale_constant(collapsed.graph, collapsed.regions[0].after.at(0) + ".weight", 1.001);
+  EXPECT_FALSE(verify(graph, collapsed).verified);
+}
+
+// ⌊x / 2⌋ of whole numbers: (a + b) / 2 is not a / 2 + b / 2, and the region holds all the same.
+TEST(Verify, WholeNumbersAreNotAddedUp) {
+  GraphBuilder b("halves");
+  const ValueId x = b.input("x", {1, 6});
+  const ValueId two = b.constant("two", Tensor::filled({}, 2));
+  b.output(
+      b.node("y", Activation{}, {b.node("same", Identity{}, {b.node("half", Binary{Binary::Kind::div}, {x, two})})}));
+  Graph graph = std::move(b).finish();
+  for (Value& value : graph.values) {
+    value.dtype = DType::i64;
+    if (value.constant) value.constant = Tensor::of({}, std::vector<int64_t>{2});
+  }
+  const Certificate certificate = verify(graph, collapse(graph));
+  EXPECT_TRUE(certificate.verified) << certificate.why;
+}
+
+// What a node that is not executed reads under another name: the old value must come of the new one.
+TEST(Verify, AValueUnderAnotherNameIsARegion) {
+  GraphBuilder b("renamed");
+  const ValueId x = b.node("act", Activation{}, {b.input("x", {1, 6})});
+  b.output(b.node("twist", Opaque{"com.example", "Twist", "", 0}, {b.node("same", Identity{}, {x})}));
+  const Graph graph = std::move(b).finish();
+  Collapsed collapsed = collapse(graph);
+  ASSERT_EQ(collapsed.graph.nodes.size(), 2u) << print(collapsed.graph);
+  ASSERT_EQ(collapsed.regions.size(), 1u);
+  EXPECT_TRUE(verify(graph, collapsed).verified);
+  for (Node& node : collapsed.graph.nodes) {  // it reads the wrong one
+    if (std::holds_alternative<Opaque>(node.op)) node.inputs = collapsed.graph.inputs;
+  }
+  collapsed.regions = find_regions(graph, collapsed.graph);
+  EXPECT_FALSE(verify(graph, collapsed).verified);
+}
+
+/// x → Identity → an op that is not executed, which reads √4 as well → Relu → Relu
+Graph with_strange_op(const std::optional<Shape>& made) {
+  GraphBuilder b("strange");
+  const ValueId x = b.activation("first", b.input("x", {1, 2, 4, 4}), {});
+  const ValueId root = b.node("root", Unary{Unary::Kind::sqrt}, {b.constant("four", Tensor::filled({1}, 4))});
+  const ValueId y =
+      b.node("strange", Opaque{.domain = "odd", .type = "Strange"}, {b.node("same", Identity{}, {x}), root});
+  const ValueId last = b.activation("twice", b.activation("once", y, {}), {});
+  b.output(last);
+  Graph graph = std::move(b).finish();
+  graph[y].shape = made;
+  for (const char* name : {"once", "twice"}) graph[graph.find_value(name)].shape = made;
+  return graph;
+}
+
+TEST(Verify, WhatAnOpThatIsNotExecutedReadsIsChecked) {
+  for (const auto& shape : {std::optional(Shape{1, 2, 4, 4}), std::optional<Shape>()}) {
+    const Graph graph = with_strange_op(shape);
+    Collapsed collapsed = collapse(graph);
+    EXPECT_EQ(collapsed.graph.nodes.size(), 3u) << print(collapsed.graph);
+    const Certificate certificate = verify(graph, collapsed);
+    EXPECT_TRUE(certificate.verified) << certificate.why;
+    EXPECT_NE(certificate.not_run.find("Strange"), std::string::npos);
+    EXPECT_EQ(certificate.regions.size(), 3u);  // its two inputs, and the activations
+    scale_constant(collapsed.graph, "root", 1.01);
+    EXPECT_FALSE(verify(graph, collapsed).verified);
+  }
+}
+
+RegionCheck held(std::string not_run = {}) {
+  return {.name = "y", .not_run = std::move(not_run)};
+}
+
+TEST(Verify, ARegionThatWasNotRunNeedsTheWholeNetwork) {
+  Certificate certificate{.verified = true, .regions = {held(), held("no shape")}};
+  certificate.judge_regions();
+  EXPECT_TRUE(certificate.verified) << certificate.why;  // the whole network shows that it holds
+  certificate.not_run = "an op is not executed";
+  certificate.judge_regions();
+  EXPECT_FALSE(certificate.verified);
+  EXPECT_NE(certificate.why.find("no shape"), std::string::npos);
+  Certificate without{.verified = true, .regions = {held()}, .not_run = "an op is not executed"};
+  without.judge_regions();
+  EXPECT_TRUE(without.verified) << without.why;
 }
 
 TEST(Verify, DifferentSignaturesAreAnError) {

@@ -118,6 +118,14 @@ struct Product {
   /// Rows [o, o + kRows) of W, columns [k0, k1), transposed; zero from row `end` on.
   template <class Stored>
   void widen(const Stored* stored, int64_t o, int64_t end, int64_t k0, int64_t k1, T* to) const {
+    if (w.transposed) {
+      const int64_t used = std::min(kRows, end - o);
+      for (int64_t k = k0; k < k1; ++k, to += kRows) {
+        std::copy_n(stored + k * outputs + o, used, to);
+        std::fill(to + used, to + kRows, T{0});
+      }
+      return;
+    }
     static constexpr Stored zeros[kDepth] = {};
     const Stored* rows[kRows];
     for (int64_t r = 0; r < kRows; ++r) {
@@ -167,10 +175,10 @@ void convolve(const Conv2d& op, const Array<T>& x, const Weights<T>& w, const Ar
   const int64_t outputs = w.shape[0] / op.groups, plane = y.shape[2] * y.shape[3];
   if (outputs < kFewest) {
     Array<T> weights(w.shape);
-    if (w.f32.empty()) {
-      weights.data.assign(w.exact.begin(), w.exact.end());
-    } else {
-      weights.data.assign(w.f32.begin(), w.f32.end());
+    const int64_t depth = w.transposed ? w.shape[1] : 1;
+    for (int64_t i = 0; i < static_cast<int64_t>(weights.data.size()); ++i) {
+      const auto from = static_cast<size_t>(w.transposed ? i % depth * outputs + i / depth : i);
+      *weights.at(i) = w.f32.empty() ? w.exact[from] : static_cast<T>(w.f32[from]);
     }
     return reference::conv(op, x, weights, b, y, threads);
   }

@@ -12,6 +12,7 @@ struct Weights {
   Shape shape;
   std::span<const float> f32;
   std::span<const T> exact;  ///< where f32 is empty
+  bool transposed = false;   ///< stored [input, output], as x·W reads a matrix; of 1×1 convolutions without groups
 };
 
 /// reference::conv for large networks: the same sums in another order, blocked for the cache and on several threads.

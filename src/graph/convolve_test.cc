@@ -69,5 +69,26 @@ TYPED_TEST(Convolve, SumsOfManyBlocks) {
   compare<TypeParam>({}, {3, 300, 1, 1}, {257, 300, 1, 1}, false, true, 2, 4);
 }
 
+// x·W for a matrix that is stored [input, output]: the same as with its transpose.
+TYPED_TEST(Convolve, ReadsMatricesThatAreNotTransposed) {
+  for (const int64_t outputs : {2, 6, 13}) {
+    const int64_t inputs = 300, rows = 5;
+    std::mt19937_64 random(1);
+    std::normal_distribution<float> draw;
+    Array<TypeParam> x(Shape{rows, inputs, 1, 1}), expected(Shape{rows, outputs, 1, 1}), found = expected;
+    for (TypeParam& v : x.data) v = draw(random);
+    std::vector<float> w(static_cast<size_t>(inputs * outputs)), turned(w.size());
+    for (int64_t k = 0; k < inputs; ++k) {
+      for (int64_t o = 0; o < outputs; ++o) {
+        w[static_cast<size_t>(o * inputs + k)] = turned[static_cast<size_t>(k * outputs + o)] = draw(random);
+      }
+    }
+    const Shape shape{outputs, inputs, 1, 1};
+    convolve<TypeParam>({}, x, {shape, w, {}}, nullptr, expected, 2);
+    convolve<TypeParam>({}, x, {shape, turned, {}, true}, nullptr, found, 2);
+    EXPECT_EQ(found.data, expected.data);
+  }
+}
+
 }  // namespace
 }  // namespace reducenet

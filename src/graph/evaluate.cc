@@ -343,6 +343,7 @@ class Evaluation {
     for (const Node& node : graph_.nodes) {
       try {
         evaluate_node(node);
+        round(node);
       } catch (const Error& error) {
         throw Error(error.kind(), "node '" + node.name + "' (" + describe(node.op) + "): " + error.what());
       }
@@ -362,18 +363,33 @@ class Evaluation {
   using Slot = std::shared_ptr<const Array<T>>;
   Slot& slot(ValueId id) { return arrays_[static_cast<size_t>(id.index)]; }
   const Slot& load(ValueId id) {
-    if (!slot(id)) slot(id) = to_array<T>(*graph_.constant(id));
+    if (slot(id)) return slot(id);
+    const Tensor* const constant = graph_.constant(id);
+    if (!constant) throw Error(ErrorKind::bad_input, "nothing makes '" + graph_[id].name + "'");
+    slot(id) = to_array<T>(*constant);
     return slot(id);
   }
 
-  /// Convolutions and products x·wᵀ + b whose weights are float32 constants: those are not widened as a whole. False
-  /// when the node is neither.
+  /// In the mode of floats: what the node makes, as the model stores it.
+  void round(const Node& node) {
+    if constexpr (std::is_same_v<T, float>) {
+      for (const ValueId id : node.outputs) {
+        const DType stored = id ? graph_[id].dtype : DType::f32;
+        if ((stored != DType::f16 && stored != DType::bf16) || !slot(id)) continue;
+        slot(id) = to_array<T>(to_tensor(*slot(id)).cast(stored));
+      }
+    }
+  }
+
+  /// Convolutions and products whose weights are a float32 constant: those are not widened as a whole. False when the
+  /// node is neither.
   bool evaluate_from_f32(const Node& node) {
     const auto* conv = std::get_if<Conv2d>(&node.op);
     const auto* gemm = std::get_if<Gemm>(&node.op);
-    if (!conv && !(gemm && gemm->trans_b && !gemm->trans_a && gemm->alpha == 1 && gemm->beta == 1)) return false;
+    if (!conv && !gemm && !std::holds_alternative<MatMul>(node.op)) return false;
     const Tensor* constant = graph_.constant(node.inputs[1]);
-    if (!constant || constant->dtype() != DType::f32) return false;
+    if (!constant || constant->dtype() != DType::f32 || constant->size() == 0) return false;
+    if (!conv && constant->shape().size() != 2) return false;
     const bool has_bias = node.inputs.size() > 2 && node.inputs[2];
     const Array<T>* bias = has_bias ? load(node.inputs[2]).get() : nullptr;
     Slot x = load(node.inputs[0]);
@@ -384,17 +400,34 @@ class Evaluation {
     if (conv) {
       convolve(*conv, *x, w, bias, *y, threads_);
     } else {
-      if (bias && static_cast<int64_t>(bias->data.size()) != y->shape[1]) return false;
-      const Shape made = y->shape;
-      Array<T> image(Shape{0});
-      image.shape = {x->shape[0], x->shape[1], 1, 1};
-      image.data = x->data;
-      for (Shape* shape : {&w.shape, &y->shape}) shape->insert(shape->end(), {1, 1});
-      convolve(Conv2d{}, image, w, bias, *y, threads_);
-      y->shape = made;
+      multiply(gemm ? *gemm : Gemm{}, *x, w, bias, *y);
     }
     slot(node.outputs[0]) = std::move(y);
     return true;
+  }
+
+  /// y = α·x·W + β·b, x's leading dimensions being its rows: a 1×1 convolution of one image a row.
+  void multiply(const Gemm& op, const Array<T>& x, Weights<T>& w, const Array<T>* bias, Array<T>& y) {
+    if (!op.trans_b) std::swap(w.shape[0], w.shape[1]);
+    w.transposed = !op.trans_b;
+    w.shape.insert(w.shape.end(), {1, 1});
+    const int64_t inner = w.shape[1], rows = static_cast<int64_t>(x.data.size()) / std::max<int64_t>(inner, 1);
+    Array<T> image, made;
+    image.shape = {rows, inner, 1, 1};
+    image.data = x.data;
+    for (int64_t i = 0; op.trans_a && i < rows * inner; ++i) *image.at(i) = *x.at(i % inner * rows + i / inner);
+    made.shape = {rows, w.shape[0], 1, 1};
+    made.data.swap(y.data);
+    convolve<T>(Conv2d{}, image, w, nullptr, made, threads_);
+    made.data.swap(y.data);
+    if (op.alpha != 1) {
+      for (T& value : y.data) value *= static_cast<T>(op.alpha);
+    }
+    if (!bias) return;
+    reference::for_each_index<1>(y.shape, {reference::broadcast_strides(bias->shape, y.shape)},
+                                 [&](int64_t at, const std::array<int64_t, 1>& from) {
+                                   *y.at(at) += static_cast<T>(op.beta) * *bias->at(from[0]);
+                                 });
   }
 
   void evaluate_node(const Node& node) {

@@ -22,7 +22,7 @@ int64_t saturated(double value) {
   constexpr double limit = 9.2e18;
   if (std::isnan(value)) return kUnknown;
   if (value >= limit) return std::numeric_limits<int64_t>::max();
-  return value <= -limit ? std::numeric_limits<int64_t>::min() : static_cast<int64_t>(value);
+  return value <= -limit ? kUnknown + 1 : static_cast<int64_t>(value);
 }
 
 Shape checked(Shape shape) {
@@ -39,8 +39,12 @@ Shape checked(Shape shape) {
 std::optional<std::vector<int64_t>> OpInputs::integers(size_t i, const std::vector<int64_t>& otherwise) const {
   if (i >= shapes.size()) return otherwise;
   if (values[i]) {
-    if (!is_float(values[i]->dtype())) return values[i]->to_ints();
     std::vector<int64_t> integers;
+    if (!is_float(values[i]->dtype())) {
+      integers = values[i]->to_ints();
+      for (int64_t& value : integers) value = std::max(value, kUnknown + 1);
+      return integers;
+    }
     for (const double value : values[i]->to_doubles()) integers.push_back(saturated(value));
     return integers;
   }

@@ -14,7 +14,7 @@ namespace reducenet {
 using MaybeShape = std::optional<Shape>;
 
 /// An integer that is not known before the graph runs.
-inline constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min() + 1;
+inline constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min();
 
 /// What an op sees of its inputs before, or while, the graph runs.
 struct OpInputs {
@@ -24,7 +24,8 @@ struct OpInputs {
   const Shape& shape(size_t i = 0) const { return *shapes[i]; }
   /// The input exists (its shape or value may not be known yet).
   bool has(size_t i) const { return i < shapes.size() && (shapes[i] || values[i] || i + 1 == shapes.size()); }
-  /// The integers of input i, or `otherwise` when it does not exist; nullopt when they are not known.
+  /// The integers of input i, or `otherwise` when it does not exist; nullopt when they are not known. The least integer
+  /// stands for one that is not known; where it is meant, the next one takes its place.
   std::optional<std::vector<int64_t>> integers(size_t i, const std::vector<int64_t>& otherwise = {}) const;
 };
 

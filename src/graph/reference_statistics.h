@@ -130,25 +130,36 @@ void run(const Normalize& op, const Call<T>& call) {
   }
 }
 
-/// Σ, max … of a list; `count` elements, `step` apart.
+/// The least and the largest number of a type: what the maximum and the minimum of nothing are.
 template <class T>
-T reduced(Reduce::Kind kind, const std::vector<T>& values) {
+std::pair<T, T> limits_of(DType dtype) {
+  if (is_float(dtype)) return {-std::numeric_limits<T>::infinity(), std::numeric_limits<T>::infinity()};
+  if (dtype == DType::boolean) return {T{0}, T{1}};
+  const auto bits = static_cast<int>(8 * size_of(dtype));
+  const bool is_signed = dtype == DType::i8 || dtype == DType::i16 || dtype == DType::i32 || dtype == DType::i64;
+  return is_signed ? std::pair(-std::ldexp(T{1}, bits - 1), std::ldexp(T{1}, bits - 1) - 1)
+                   : std::pair(T{0}, std::ldexp(T{1}, bits) - 1);
+}
+
+/// Σ, max … of a list of numbers of a type.
+template <class T>
+T reduced(Reduce::Kind kind, const std::vector<T>& values, DType dtype) {
   using Kind = Reduce::Kind;
   const auto sum = [&](auto f) {
     T total = 0;
     for (const T v : values) total += f(v);
     return total;
   };
-  const T infinity = std::numeric_limits<T>::infinity();
+  const auto [least, largest] = limits_of<T>(dtype);
   switch (kind) {
     case Kind::sum:
       return sum([](T v) { return v; });
     case Kind::mean:
       return sum([](T v) { return v; }) / static_cast<T>(values.size());
     case Kind::min:
-      return std::accumulate(values.begin(), values.end(), infinity, [](T a, T b) { return std::min(a, b); });
+      return std::accumulate(values.begin(), values.end(), largest, [](T a, T b) { return std::min(a, b); });
     case Kind::max:
-      return std::accumulate(values.begin(), values.end(), -infinity, [](T a, T b) { return std::max(a, b); });
+      return std::accumulate(values.begin(), values.end(), least, [](T a, T b) { return std::max(a, b); });
     case Kind::prod:
       return std::accumulate(values.begin(), values.end(), T{1}, std::multiplies<>());
     case Kind::l1:
@@ -184,7 +195,7 @@ void run(const Reduce& op, const Call<T>& call) {
       values.push_back(*call.x().at(from[0] + offset[0]));
     });
     const bool nothing = op.none_is_identity && gone_shape.empty();
-    *call.y.at(at) = nothing ? values[0] : reduced(op.kind, values);
+    *call.y.at(at) = nothing ? values[0] : reduced(op.kind, values, call.dtype);
   });
 }
 

@@ -14,10 +14,10 @@ class ShapeInference {
   explicit ShapeInference(Graph& graph);
   /// Throws Error(bad_input) when the op cannot apply; the message names no node.
   void visit(const Node& node);
+  /// The value's elements when they are known, computed ones in double; NaN stands for one that is not. Else nullptr.
+  const Tensor* value_of(ValueId id) const;
 
  private:
-  /// The value's elements when they are known; NaN stands for one that is not.
-  const Tensor* value_of(ValueId id) const;
   void add_shape(const ShapeOf& op, const Node& node);
   void add_value(const Node& node, std::span<const Tensor* const> values);
 

@@ -355,8 +355,11 @@ bool is_pinned(const Site& site, ValueId value) {
   });
 }
 
+// What an Opaque makes keeps its name: by that, the two networks are compared.
 bool can_replace(const Site& site, ValueId before, ValueId after) {
-  return !is_pinned(site, before) || !(is_pinned(site, after) || site.graph.constant(after));
+  const NodeId producer = site.uses.producer_of(after);
+  const bool opaque = producer && std::holds_alternative<Opaque>(site.graph[producer].op);
+  return !is_pinned(site, before) || !(is_pinned(site, after) || site.graph.constant(after) || opaque);
 }
 
 ValueId emit(Patch& patch, LinearMap map, size_t rank, ValueId source, const std::string& name) {

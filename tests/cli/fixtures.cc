@@ -84,6 +84,20 @@ void write_model(const std::filesystem::path& path, const std::string& graph, ui
                                                text(8, number(2, 17));
 }
 
+/// Two batch norms in a row before a node that no library knows.
+void write_unknown(const std::filesystem::path& folder) {
+  const float halves[] = {0.5f, 2.0f};
+  std::string parameters;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    const std::string bytes(reinterpret_cast<const char*>(halves), sizeof halves);
+    parameters += text(5, number(1, 2) + number(2, 1) + text(8, name) + text(9, bytes));
+  }
+  const auto norm = [](const char* from, const char* to) {
+    return node("BatchNormalization", {from, "a", "b", "c", "d"}, to);
+  };
+  write_model(folder / "unknown.onnx", parameters + norm("x", "p") + norm("p", "q") + node("Twist", {"q"}, "y"));
+}
+
 void write_bad_models(const std::filesystem::path& folder) {
   const std::string data(8, '\0'), add_w = node("Add", {"x", "w"}, "y");
   const auto external = [&](const std::string& location) {
@@ -117,6 +131,7 @@ int main(int, char** argv) {
   save(finished("article", 0), folder / "article.safetensors");
   save(padded(), folder / "padded.onnx");
   save(residual(), folder / "residual.onnx");
+  write_unknown(folder);
   write_bad_models(folder);
   save(build("plain", {.modules = 1, .widths = {4}, .height = 8, .width = 8}), folder / "other-input.safetensors");
 }

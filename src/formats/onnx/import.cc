@@ -300,9 +300,13 @@ class Importer {
       malformed("needs " + std::to_string(row->fewest) + " inputs");
     }
     if (inputs.size() > row->most) return "more inputs than are understood";
-    if (row->floats && !is_float(graph_[inputs[0]].dtype)) return "its inputs are not floating-point numbers";
+    const DType dtype = inputs.empty() ? DType::f32 : graph_[inputs[0]].dtype;
+    if (row->floats && !is_float(dtype)) {
+      return dtype == DType::string ? "the type of its inputs is not known"
+                                    : "its inputs are not floating-point numbers";
+    }
     if (node.outputs.empty() || !node.outputs[0]) return "its first output is not used";
-    NodeReader reader(proto, graph_, inputs);
+    NodeReader reader(proto, graph_, *shapes_, inputs);
     Op op = row->read(reader);
     if (std::string why = reader.refusal(); !why.empty()) return why;
     node.op = std::move(op);

@@ -286,6 +286,46 @@ TEST(Onnx, ResolvesAutomaticPadding) {
   EXPECT_NE(std::get<Opaque>(conv("h", automatic("SAME_UPPER") + stride)).why.find("auto_pad"), std::string::npos);
 }
 
+// As PyTorch writes them: what follows from constants and shapes becomes part of the op, and is written back as it
+// came.
+TEST(Onnx, ReadsPaddingsThatAreComputedFromConstants) {
+  const std::string pad = "node { input: ['x', 'pads'] output: 'y' name: 'pad' op_type: 'Pad' }";
+  const std::string halves =
+      "initializer { dims: 4 data_type: 7 name: 'begin' int64_data: [0, 0, 1, 2] }"
+      "initializer { dims: 4 data_type: 7 name: 'end' int64_data: [0, 0, 3, 4] }"
+      "node { input: ['begin', 'end'] output: 'pads' name: 'join' op_type: 'Concat'"
+      " attribute { name: 'axis' type: INT i: 0 } }";
+  const std::string image = "input " + info("x", {"1", "1", "8", "8"}) + "output " + info("y", {"1", "1", "12", "14"});
+  const onnx::ModelProto computed = model_of(image + halves + pad);
+  const Graph graph = read(computed);
+  const auto* op = std::get_if<Pad>(&graph.nodes.at(1).op);
+  ASSERT_TRUE(op) << describe(graph.nodes[1].op);
+  EXPECT_EQ(op->begin, (std::vector<int64_t>{0, 0, 1, 2}));
+  EXPECT_EQ(op->end, (std::vector<int64_t>{0, 0, 3, 4}));
+  expect_same(written(graph), computed);
+  const Graph given = read(model_of(
+      image + "input { name: 'pads' type { tensor_type { elem_type: 7 shape { dim { dim_value: 8 } } } } }" + pad));
+  EXPECT_NE(std::get<Opaque>(given.nodes.at(0).op).why.find("not constant"), std::string::npos);
+}
+
+TEST(Onnx, FoldsPadsThatAreComputedFromConstants) {
+  // [0, 1] reversed by a slice to the least end but one, as PyTorch reverses lists of pads
+  const onnx::ModelProto model = model_of("input " + info("x", {"2"}) + "output " + info("y", {"3"}) + R"(
+    node { output: 'list' op_type: 'Constant' attribute { name: 'value' type: TENSOR t { dims: 2 data_type: 7 int64_data: [0, 1] } } }
+    node { output: 'last' op_type: 'Constant' attribute { name: 'value' type: TENSOR t { dims: 1 data_type: 7 int64_data: -1 } } }
+    node { output: 'end' op_type: 'Constant'
+           attribute { name: 'value' type: TENSOR t { dims: 1 data_type: 7 int64_data: -9223372036854775807 } } }
+    node { output: 'zero' op_type: 'Constant' attribute { name: 'value' type: TENSOR t { dims: 1 data_type: 7 int64_data: 0 } } }
+    node { input: ['list', 'last', 'end', 'zero', 'last'] output: 'pads' op_type: 'Slice' }
+    node { input: ['x', 'pads'] output: 'y' op_type: 'Pad' })");
+  const Graph graph = read(model);
+  ASSERT_TRUE(std::holds_alternative<Pad>(graph.nodes.back().op)) << print(graph);
+  EXPECT_EQ(std::get<Pad>(graph.nodes.back().op).begin, (std::vector<int64_t>{1}));
+  const Tensor x = Tensor::filled({2}, 3);
+  EXPECT_EQ(evaluate(graph, std::span(&x, 1))[0].to_doubles(), (std::vector<double>{0, 3, 3}));
+  expect_same(written(graph), model);
+}
+
 TEST(Onnx, SaysWhyANodeStaysOpaque) {
   const auto why = [](const std::string& node, const std::string& rest = "ir_version: 8 opset_import { version: 17 }") {
     std::string constants;

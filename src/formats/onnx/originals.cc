@@ -30,6 +30,13 @@ bool is_stripped(const onnx::TensorProto& tensor) {
   return tensor.external_data_size() == 1 && tensor.external_data(0).key() == kForm;
 }
 
+/// A node before `node` makes the value.
+bool makes_before(const Graph& graph, ValueId value, const Node& node) {
+  const auto here = std::ranges::find_if(graph.nodes, [&](const Node& one) { return &one == &node; });
+  return std::any_of(graph.nodes.begin(), here,
+                     [&](const Node& one) { return std::ranges::find(one.outputs, value) != one.outputs.end(); });
+}
+
 void drop_private(onnx::NodeProto& node) {
   auto& attributes = *node.mutable_attribute();
   const auto last = std::remove_if(attributes.begin(), attributes.end(), [](const onnx::AttributeProto& attribute) {
@@ -204,9 +211,9 @@ std::optional<Originals::Placed> Originals::of(const Graph& graph, const Node& n
   std::ranges::sort(wanted);
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   for (const std::string& name : wanted) {
-    if (names.contains(name)) {  // a constant that other nodes still read
+    if (names.contains(name)) {  // a constant that other nodes still read, or what an earlier node computes
       const ValueId id = graph.find_value(name);
-      if (!id || !graph[id].constant) return std::nullopt;
+      if (!id || !(graph[id].constant || makes_before(graph, id, node))) return std::nullopt;
       continue;
     }
     const int64_t place = place_of_node(name);

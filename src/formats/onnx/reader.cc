@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
@@ -32,8 +33,9 @@ std::pair<int64_t, int64_t> same_padding(int64_t size, int64_t kernel, int64_t s
 
 }  // namespace
 
-NodeReader::NodeReader(const onnx::NodeProto& proto, const Graph& graph, std::vector<ValueId> inputs)
-    : proto_(proto), graph_(graph), inputs_(std::move(inputs)) {}
+NodeReader::NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
+                       std::vector<ValueId> inputs)
+    : proto_(proto), graph_(graph), known_(known), inputs_(std::move(inputs)) {}
 
 const AttributeProto* NodeReader::attribute(const char* name, AttributeProto::AttributeType type) {
   asked_.insert(name);
@@ -138,15 +140,25 @@ Padding NodeReader::padding(Size2 kernel, Size2 stride, Size2 dilation) {
 }
 
 const Tensor* NodeReader::fold(size_t i) {
-  const Tensor* value = constant(i);
-  if (!value && has(i)) refuse("input " + std::to_string(i) + " is not constant");
-  return value;
+  if (!has(i)) return nullptr;
+  const Tensor* value = known_.value_of(inputs_[i]);
+  const bool open = value && value->dtype() == DType::f64 &&
+                    std::ranges::any_of(value->as<double>(), [](double number) { return std::isnan(number); });
+  if (value && !open) return value;
+  refuse("input " + std::to_string(i) + " is not constant");
+  return nullptr;
 }
 
 std::vector<int64_t> NodeReader::fold_integers(size_t i) {
   const Tensor* value = fold(i);
   if (!value) return {};
-  std::vector<int64_t> values = value->to_ints();
+  std::vector<int64_t> values;
+  if (is_float(value->dtype())) {  // computed
+    for (const double entry : value->to_doubles())
+      values.push_back(static_cast<int64_t>(std::clamp(entry, -1e18, 1e18)));
+  } else {
+    values = value->to_ints();
+  }
   for (const int64_t entry : values) checked("input " + std::to_string(i), entry);
   return values;
 }

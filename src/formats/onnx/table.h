@@ -10,6 +10,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "graph/shape_inference.h"
 #include "reducenet/graph.h"
 
 namespace reducenet {
@@ -21,7 +22,9 @@ inline constexpr int64_t kNewestOpset = 28;
 /// keeps the first reason. Throws Error(bad_input) for what no version of ONNX allows.
 class NodeReader {
  public:
-  NodeReader(const onnx::NodeProto& proto, const Graph& graph, std::vector<ValueId> inputs);
+  /// `known`: values that follow from constants and shapes.
+  NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
+             std::vector<ValueId> inputs);
 
   int64_t opset() const { return graph_.opset; }
   const std::string& type() const { return proto_.op_type(); }
@@ -44,7 +47,8 @@ class NodeReader {
   const Tensor* constant(size_t i) const { return has(i) ? graph_.constant(inputs_[i]) : nullptr; }
   std::optional<Shape> shape(size_t i) const { return has(i) ? graph_[inputs_[i]].shape : std::nullopt; }
   DType dtype(size_t i) const { return graph_[inputs_[i]].dtype; }
-  /// A constant input whose value becomes part of the op; refuses when it is not constant, `otherwise` when absent.
+  /// An input whose value becomes part of the op: a constant, or computed from constants and shapes. Refuses when it is
+  /// neither; `otherwise` when absent.
   std::vector<int64_t> fold_integers(size_t i);
   double fold_scalar(size_t i, double otherwise);
   /// The op reads only the first `count` inputs.
@@ -69,6 +73,7 @@ class NodeReader {
 
   const onnx::NodeProto& proto_;
   const Graph& graph_;
+  const ShapeInference& known_;
   std::vector<ValueId> inputs_;
   std::set<std::string> asked_;
   size_t most_outputs_ = 1;
