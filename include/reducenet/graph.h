@@ -130,8 +130,9 @@ std::vector<int64_t> linear_regions(const Graph& graph);
 std::string print(const Graph& graph);
 
 /// The oracle: evaluates the graph in double, slowly and plainly. `inputs` are in the order of graph.inputs.
-/// Throws Error(unsupported) naming the node when an op is Opaque. f32 mode (`round_to_f32`) rounds every node's output,
-/// and every accumulation step to float (outputs of half types to these): the reference for "what float32 does".
+/// Throws Error(unsupported) naming the node when an op is Opaque. f32 mode (`round_to_f32`) rounds every node's
+/// output, and every accumulation step to float (outputs of half types to these): the reference for "what float32
+/// does".
 struct EvaluateOptions {
   bool round_to_f32 = false;
   int threads = 1;

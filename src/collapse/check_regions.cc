@@ -20,8 +20,8 @@ namespace {
 
 /// What arithmetic in double may lose where batch norms of tiny variance cancel, relative to the terms that are summed.
 constexpr double kDoubleArithmetic = 1e-9;
-/// Rows and columns that stand for an open size: the first at which the network fits together.
-constexpr int64_t kSides[] = {32, 224};
+/// Rows and columns that stand for an open size, and where the network does not fit together at that.
+constexpr int64_t kSide = 32, kLargeSide = 224;
 
 /// The spatial size at which a region is tried: large enough for outputs that touch the top, neither end, and the
 /// bottom, equal to the true size modulo every stride, so that the last windows fall alike.
@@ -321,16 +321,14 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   return result;
 }
 
-/// The graph at fixed sizes, the first of kSides that it can have.
+/// The graph at fixed sizes.
 Graph at_a_size(const Graph& graph) {
-  for (const int64_t side : kSides) {
-    try {
-      return with_sizes(graph, side);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::bad_input || side == kSides[std::size(kSides) - 1]) throw;
-    }
+  try {
+    return with_sizes(graph, kSide);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::bad_input) throw;
+    return with_sizes(graph, kLargeSide);
   }
-  return graph;
 }
 
 }  // namespace

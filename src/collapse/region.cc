@@ -158,21 +158,15 @@ class Expressions {
 
   /// The original makes the constant from constants alone.
   bool is_computed(ValueId a, const Tensor& constant) const {
-    std::unordered_set<int32_t> wanted{a.index};
-    Graph part;
-    part.values = before_.values;
-    for (auto node = before_.nodes.rbegin(); node != before_.nodes.rend(); ++node) {
-      if (std::ranges::none_of(node->outputs, [&](ValueId id) { return wanted.contains(id.index); })) continue;
-      part.nodes.push_back(*node);
-      for (const ValueId id : node->inputs) {
-        if (id) wanted.insert(id.index);
-      }
-    }
-    std::ranges::reverse(part.nodes);
-    for (const ValueId input : before_.inputs) {
-      if (wanted.contains(input.index)) return false;
-    }
+    Graph part = before_;
     part.outputs = {a};
+    remove_dead(part);
+    const Uses uses(part);
+    const auto is_read = [&](ValueId input) {
+      return uses.is_output[static_cast<size_t>(input.index)] || !uses.consumers_of(input).empty();
+    };
+    if (std::ranges::any_of(part.inputs, is_read)) return false;
+    part.inputs.clear();
     const Tensor made = evaluate(part, {})[0];
     const Tensor stored = is_float(constant.dtype()) ? made.cast(constant.dtype()) : made;
     return stored.shape() == constant.shape() && stored.to_doubles() == constant.to_doubles();

@@ -188,7 +188,8 @@ MaybeShape shape_of(const ScatterNd&, const OpInputs& in) {
   Shape wanted(indices.begin(), indices.end() - 1);
   wanted.insert(wanted.end(), x.begin() + depth, x.end());
   const auto agree = [](int64_t a, int64_t b) { return !known(a) || !known(b) || a == b; };
-  require(std::ranges::equal(wanted, updates, agree), "updates are " + to_string(updates) + ", not " + to_string(wanted));
+  require(std::ranges::equal(wanted, updates, agree),
+          "updates are " + to_string(updates) + ", not " + to_string(wanted));
   return x;
 }
 
