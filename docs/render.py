@@ -12,6 +12,8 @@ import re
 import statistics
 import sys
 
+from systems_rows import SYSTEMS
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
 
@@ -205,83 +207,6 @@ def chain():
             for (label, *_), (ms, whole, more, file) in zip(lines, found)]
     body.append(["first / last", *(f"**{a / b:.2f}**" for a, b in zip(found[0], found[-1]))])
     return rows(["", "ms", "process, MB", "of that, by engine and model, MB", "file, kB"], body)
-
-
-# Of docs/systems.md: (grid/cell, what it is), each group's system first and its controls after it.
-SYSTEMS = {
-    "vanillanet": [
-        ("systems/vanillanet", "`vanillanet-cifar6`, deep training by cosine"),
-        ("systems/vanillanet-linear", "deep training, linear schedule"),
-        ("systems/vanillanet-never", "control: never deep (λ = 0 from step 0)"),
-        ("systems/vanillanet-no-series", "control: no series activation"),
-    ],
-    "branches": [
-        ("foundation/plain11-branches", "RepVGG: 1×1 and identity-BN beside each conv of `plain11`"),
-        ("systems/acnet", "ACNet: a row and a column"),
-        ("systems/mobileone", "MobileOne: two copies, 1×1, identity-BN"),
-        ("systems/expandnet", "ExpandNet: 1×1-k×k-1×1, twice as wide inside"),
-        ("systems/dbb", "DBB: 1×1, 1×1-k×k, 1×1-average"),
-        ("systems/orepa", "OREPA: kernels added at every step"),
-        ("foundation/plain11", "control: `plain11` without branches"),
-    ],
-    "gen": [
-        ("systems/gen2", "`gen2`: the inner activation of each module fades"),
-        ("systems/gen2-never", "control: λ = 0 from step 0"),
-        ("systems/gen3-teacher", "`gen3-14` with its non-linear branches: the teacher"),
-        ("systems/gen3-student", "student: branches dropped at once, teacher's weights, distilled (10 + 10 epochs)"),
-        ("systems/gen3-faded", "branches faded, distilled from itself (20 epochs)"),
-        ("systems/gen3-student-alone", "control at equal epochs: the student alone (20 epochs)"),
-    ],
-    "depthshrinker": [
-        ("systems/mobilenetv2-shrunk", "MobileNetV2, 7 of 14 activations by learned masks, merged"),
-        ("systems/mobilenetv2-uniform", "control: evenly spaced"),
-        ("systems/mobilenetv2", "control: all activations"),
-        ("systems/resnet14-shrunk", "`resnet14`, 7 of 13 activations by learned masks"),
-        ("systems/resnet14-uniform", "control: evenly spaced"),
-        ("systems/resnet14", "control: all activations"),
-    ],
-    "blocks": [
-        ("systems/resnet14-stochastic", "`resnet14`, blocks dropped at random, the last with probability 0.2"),
-        ("systems/resnet14-blocks-faded", "whole blocks faded: the author's first attempt"),
-        ("systems/resnet14-blocks-never", "control: those blocks gone from step 0"),
-        ("systems/resnet14-residuals-faded", "shortcuts faded"),
-        ("systems/resnet14", "control: `resnet14`"),
-    ],
-    "dynamic": [
-        ("systems/condconv-static", "CondConv, static: three kernels a layer that become one"),
-        ("systems/condconv-dynamic", "CondConv, dynamic to the end"),
-        ("systems/condconv-never", "control: constants from step 0"),
-        ("systems/detachnet", "DetachNet: scale and shift from a side network, then constants"),
-        ("systems/detachnet-attached", "the side network attached to the end"),
-        ("systems/detachnet-convolve", "DetachNet: a small convolution a layer from a side network, then constants"),
-        ("systems/plain8", "control: `plain8`, the deployed network trained directly"),
-    ],
-    "skipnet": [
-        ("systems/skipnet", "SkipNet: half of the gates open, by image"),
-        ("systems/skipnet-policy", "the same, gates trained as a policy"),
-        ("systems/skipnet-settled", "settled: the two most used of four gated blocks stay"),
-        ("systems/resnet14", "control: `resnet14`, every block for every image"),
-    ],
-    "designs": [
-        ("systems/resnet14-faded", "`resnet14`, inner activations faded"),
-        ("systems/resnet14-never", "control: λ = 0 from step 0"),
-        ("systems/resnet14-one-activation", "`resnet14` without its second activation"),
-        ("systems/resnet14", "control: `resnet14`"),
-        ("systems/resnet11-bottleneck-faded", "`resnet11-bottleneck`, inner activations faded"),
-        ("systems/resnet11-bottleneck-never", "control: λ = 0 from step 0"),
-        ("systems/resnet11-bottleneck", "control: all activations"),
-        ("systems/vgg8-faded", "`vgg8`, activations inside stages faded"),
-        ("systems/vgg8-never", "control: λ = 0 from step 0"),
-        ("systems/vgg8", "control: all activations"),
-        ("systems/mobilenetv2-faded", "`mobilenetv2`, inner activations faded"),
-        ("systems/mobilenetv2-never", "control: λ = 0 from step 0"),
-        ("systems/mobilenetv2", "control: all activations"),
-        ("systems/densenet-half", "DenseNet, 6 activations of 12 survive"),
-        ("systems/densenet", "control: all activations"),
-        ("systems/convnext-half", "ConvNeXt-like, 3 activations of 6 survive"),
-        ("systems/convnext", "control: all activations"),
-    ],
-}
 
 
 def systems(group):
