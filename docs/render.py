@@ -219,13 +219,13 @@ def systems(group):
                 continue
             r = json.loads(path.read_text())
             c = r["collapse"]
-            body.append([label, f"{100 * r['deployed_top1']:.2f}",
+            body.append([label, f"{100 * r['train']['top1']:.2f} → {100 * r['deployed_top1']:.2f}",
                          f"{c['nodes_before']} → {c['nodes_after']}",
                          f"{c['macs_before'] / 1e6:.2f} → {c['macs_after'] / 1e6:.2f}",
                          f"{c['nonlinear_before']} → {c['nonlinear_after']}", latency(cell),
                          f"{c['max_abs_error']:.1e}" + ("" if c["verified"] else " (refused)"),
                          f"`{r['command'].removesuffix(' --data ' + r['command'].split()[-1])}`"])
-        return rows(["network", "deployed top-1, %", "nodes", "M MACs", "non-linear nodes", "ms", "max abs error",
+        return rows(["network", "top-1, %", "nodes", "M MACs", "non-linear nodes", "ms", "max abs error",
                      "command (and `--data PATH`)"], body)
     return table
 

@@ -3,34 +3,60 @@
 
     bench/experiments/latency.py systems [--tool build/reducenet]
 
-`bench --threads 1` of runs/GRID/CELL/model.safetensors and deployed.safetensors, batch 1, in our runtime.
+`bench --threads 1` of runs/GRID/CELL/model.safetensors and deployed.safetensors, batch 1, in our runtime. Where those files are gone
+and only the result is left, the same recipe makes the network again in one epoch on 256 generated images: another network by its
+weights, the same by its layers (`"weights": "untrained"` in the JSON; not for masks learned from the data).
 """
 import argparse
 import json
 import pathlib
+import shlex
 import subprocess
+import tempfile
 
-from run import ROOT, commit, cpu_model
+from run import ROOT, commit, cpu_model, grid_cells
+
+FEW_IMAGES = ["--data", "generated:256", "--set", "data.validation=64", "--set", "train.epochs=1", "--set", "optimizer.warmup=0"]
+
+
+def tool_json(tool, *arguments):
+    done = subprocess.run([str(tool), *map(str, arguments), "--json"], cwd=ROOT, check=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL)
+    return json.loads(done.stdout)
 
 
 def milliseconds(tool, model):
-    done = subprocess.run([str(tool), "bench", str(model), "--threads", "1", "--json"], check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL)
-    return json.loads(done.stdout)["median_ms"]
+    return tool_json(tool, "bench", model, "--threads", "1")["median_ms"]
+
+
+def make_again(tool, command, target, out):
+    """The network of `./reducenet train … --data PATH`, trained on next to nothing and collapsed, in the folder `out`."""
+    words = shlex.split(command)
+    tool_json(tool, *words[1:words.index("--data")], *FEW_IMAGES, "--out", out)
+    tool_json(tool, "collapse", out / "model.safetensors", "-o", out / "deployed.safetensors", "--to", target)
+
+
+def measure(tool, folder):
+    before, after = (milliseconds(tool, folder / file) for file in ("model.safetensors", "deployed.safetensors"))
+    return {"trained_ms": before, "deployed_ms": after}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("grid")
+    parser.add_argument("grid", help="a folder of docs/results")
     parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
     options = parser.parse_args()
-    cells = {}
-    for folder in sorted((ROOT / "runs" / options.grid).iterdir()):
-        files = folder / "model.safetensors", folder / "deployed.safetensors"
-        if all(file.exists() for file in files):
-            before, after = (milliseconds(options.tool.resolve(), file) for file in files)
-            cells[folder.name] = {"trained_ms": before, "deployed_ms": after}
-            print(f"{folder.name}: {before:.3f} → {after:.3f} ms", flush=True)
+    tool, targets, cells = options.tool.resolve(), grid_cells(options.grid), {}
+    for result in sorted((ROOT / "docs/results" / options.grid).glob("*.json")):
+        name, folder = result.stem, ROOT / "runs" / options.grid / result.stem
+        record = json.loads(result.read_text())
+        if (folder / "deployed.safetensors").exists():
+            cells[name] = {**measure(tool, folder), "weights": "trained"}
+        else:
+            with tempfile.TemporaryDirectory() as out:
+                make_again(tool, record["command"], targets[record["cell"]].get("collapse", "module"), pathlib.Path(out))
+                cells[name] = {**measure(tool, pathlib.Path(out)), "weights": "untrained"}
+        print(f"{name}: {cells[name]['trained_ms']:.3f} → {cells[name]['deployed_ms']:.3f} ms", flush=True)
     target = ROOT / f"docs/results/{options.grid}_latency.json"
     record = {"cells": cells, "command": f"bench/experiments/latency.py {options.grid}", "commit": commit(),
               "machine": cpu_model()}

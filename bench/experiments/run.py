@@ -35,6 +35,12 @@ def full_recipe(out, data):
     return json.loads((out / "result.json").read_text())["recipe"].replace(str(data), data.name)
 
 
+def grid_cells(name):
+    """Every cell of bench/experiments/NAME.toml by its name."""
+    grid = tomllib.loads((ROOT / "bench/experiments" / f"{name}.toml").read_text())
+    return {cell["name"]: cell for cell in grid["cell"]}
+
+
 def model_of(grid, cell, seed):
     return f"runs/{grid['name']}/{cell}-s{seed}/model.safetensors"
 
