@@ -51,6 +51,15 @@ int64_t affordable_samples(const Graph& graph) {
   return std::clamp<int64_t>(4'000'000'000 / std::max<int64_t>(count_macs(graph), 1), 1, 8);
 }
 
+/// A file, if there is one, that goes when its scope ends, by an error too.
+struct RemovedAtEnd {
+  std::filesystem::path path;
+  ~RemovedAtEnd() {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+  }
+};
+
 /// The certificate; where the oracle lacks an op, ONNX Runtime compares the whole networks if it is there.
 Certificate certify(const Options& options, const Graph& before, const Collapsed& collapsed) {
   VerifyOptions verify_options{
@@ -64,6 +73,7 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
   const std::filesystem::path model = options.model, out = options.out;
   if (certificate.not_run.empty() || model.extension() != ".onnx" || out.extension() != ".onnx") return certificate;
   const std::filesystem::path candidate = out.string() + ".candidate.onnx";
+  const RemovedAtEnd model_file{candidate}, weights_file{candidate.string() + ".data"};
   try {
     save(collapsed.graph, candidate);
     Certificate whole = verify_in_onnxruntime(before, model, candidate, verify_options);
@@ -75,8 +85,6 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
     if (error.kind() != ErrorKind::unsupported) throw;
     certificate.not_run += std::string("; ") + error.what();
   }
-  std::filesystem::remove(candidate);
-  std::filesystem::remove(candidate.string() + ".data");
   return certificate;
 }
 

@@ -262,7 +262,6 @@ Result frontier(Options options) {
     }
     return result;
   }
-  fs::create_directories(options.out / "cells");
   if (options.measure) measure_again(cells, options);
   std::vector<const FrontierCell*> pending;
   if (!options.page && !options.measure) pending = cells_to_run(cells, options);

@@ -127,7 +127,6 @@ Json Sampling::measure(const Criterion& criterion, int64_t index) {
 
 void Sampling::go(const std::atomic<bool>& stop) {
   stop_ = &stop;
-  fs::create_directories(folder() / "cells");
   const fs::path file = folder() / "settings.json";
   const Json settings = settings_of(options_), before = read_json(file);
   if (!before.is_null() && before != settings) {

@@ -34,6 +34,7 @@ Json read_json(const std::filesystem::path& path) {
 }
 
 void write_json(const std::filesystem::path& path, const Json& json) {
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path());
   const std::string text = json.dump(1) + "\n";
   write_atomically(path, std::as_bytes(std::span(text)));
 }

@@ -16,6 +16,7 @@ Json measure_latency(const Graph& deployed, double seconds = 1);
 
 /// The figures of a finished experiment, or null.
 Json read_json(const std::filesystem::path& path);
+/// Creates the folder that it lies in.
 void write_json(const std::filesystem::path& path, const Json& json);
 
 /// A page that shows points in a chart and a table, offline: `data` is what pages/explore.html says at its top.

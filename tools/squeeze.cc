@@ -218,7 +218,6 @@ Result squeeze(Options options) {
   train::Recipe recipe = train::load_recipe(options.recipe);
   if (!options.data.empty()) recipe.data.path = options.data;
   for (const std::string& setting : options.settings) train::set(recipe, setting);
-  fs::create_directories(options.out / "cells");
   const StopOnSignal guard;
   options.run.stop = &guard.requested();
   Squeeze run(recipe, options);
