@@ -28,7 +28,9 @@ struct PlanOptions {
   bool narrow_everywhere = false;  ///< every layer that can be is in `dtype`, however slow
 };
 
-/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena.
+/// A graph made ready to run: weights packed for the chosen kernels, memory laid out in one arena. A batch is run image
+/// by image where the network treats images alike and uses each of its weights often: the same result, sooner and in
+/// less memory.
 class Plan {
  public:
   /// Throws Error(unsupported) naming the first node that no kernel can run, Error(usage) for another batch than an
@@ -50,7 +52,8 @@ class Plan {
   int64_t output_size() const;  ///< floats in a batch of outputs
   int64_t batch() const;        ///< images in a run
   int64_t arena_bytes() const;  ///< peak memory of a run beside the weights
-  /// What is run, in order: the nodes that the step stands for ("conv+bn+relu"), the kernel's name, the output's shape.
+  /// What is run, in order: the nodes that the step stands for ("conv+bn+relu"), the kernel's name, the output's shape
+  /// (of one image, where images are run one by one).
   struct Step {
     std::string node, kernel, shape;
     int64_t macs;

@@ -22,6 +22,7 @@ class Plan::Arena {
   Floats memory;
   std::vector<float*> buffers;  ///< by buffer index; set anew by every run
   Threads threads;
+  std::vector<std::unique_ptr<Arena>> lanes;  ///< of a plan that runs image by image: one for each thread
 };
 
 /// Whether a kernel may be chosen for a step; tests use it to single one out.

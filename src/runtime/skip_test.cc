@@ -57,8 +57,16 @@ TEST(Skip, ABlockRunsOnlyWhileItsGateIsOpen) {
   }
 }
 
-TEST(Skip, OneNumberAnImageCannotSkipABatch) {
-  EXPECT_TRUE(is_spoilt(outputs(gated(-100, true), 2)));  // 0·NaN: computed and multiplied
+TEST(Skip, InABatchEachImagesGateDecides) {
+  EXPECT_FALSE(is_spoilt(outputs(gated(-100, true), 2)));
+}
+
+TEST(Skip, OneNumberAnImageCannotSkipABatchThatIsRunAsOne) {
+  const Executable executable(gated(-100, true), {.batch = 2});
+  std::vector<float> x(static_cast<size_t>(executable.input_size()), 1),
+      y(static_cast<size_t>(executable.output_size()));
+  executable.run(x.data(), y.data(), *executable.arena());
+  EXPECT_TRUE(is_spoilt(y));  // 0·NaN: computed and multiplied
 }
 
 TEST(Skip, AgreesWithTheOracle) {

@@ -16,9 +16,11 @@ namespace {
 /// How long to look before sleeping: longer than any step that one thread does alone, so that within a run nobody
 /// sleeps and nobody has to be woken.
 constexpr std::chrono::microseconds kPatience{200};
-/// How long the caller works alone after a job waited longer for a thread than all its own work took: twice as long
-/// each time that it happens again, up to the longest. An interruption lasts some milliseconds.
-constexpr std::chrono::milliseconds kBackOff{20}, kLongestBackOff{500};
+/// How long the caller works alone after a job waited longer for a thread than all its own work took, in terms of that
+/// wait: then waiting costs a ninth at most, were every attempt to end so. If the next attempt does, within as long
+/// again, twice as long as the last time, up to the longest: somebody else needs the CPU.
+constexpr int kBackOff = 8;
+constexpr std::chrono::milliseconds kLongestBackOff{500};
 constexpr int kLooks = 64;  // between two looks at the clock
 
 void pause() noexcept {
@@ -98,10 +100,10 @@ Threads::~Threads() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void Threads::note_stall() noexcept {
+void Threads::note_stall(Clock::duration waited) noexcept {
   const Clock::time_point now = Clock::now();
-  const bool soon = stalled_ && now < alone_until_ + kLongestBackOff;
-  back_off_ = soon ? std::min<Clock::duration>(2 * back_off_, kLongestBackOff) : kBackOff;
+  const bool soon = stalled_ && now < alone_until_ + back_off_;
+  back_off_ = std::min<Clock::duration>(std::max(kBackOff * waited, soon ? 2 * back_off_ : waited), kLongestBackOff);
   alone_until_ = now + back_off_;
   stalled_ = true;
 }
@@ -159,7 +161,8 @@ void Threads::finish() noexcept {
     left = look(line_.unfinished, before, line_.worker_cpu);
     if (left == before) line_.unfinished.wait(before, std::memory_order_acquire);
   }
-  if (Clock::now() - done > std::max<Clock::duration>(done - started_, kPatience)) note_stall();
+  const Clock::duration waited = Clock::now() - done;
+  if (waited > std::max<Clock::duration>(done - started_, kPatience)) note_stall(waited);
 }
 
 void Threads::work(Sleeper& self) noexcept {

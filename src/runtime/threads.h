@@ -56,7 +56,7 @@ class Threads {
   };
 
   bool alone() const noexcept { return stalled_ && Clock::now() < alone_until_; }
-  void note_stall() noexcept;
+  void note_stall(Clock::duration waited) noexcept;
   void start(int parts, const void* job, Function function) noexcept;
   void finish() noexcept;
   void make_way() noexcept;

@@ -46,14 +46,16 @@ void affine(const Call& call) {
   const Step& step = call.step;
   const int64_t rows = call.y()[0], outputs = call.y()[1], out_blocks = ceil_div(outputs, kBlock);
   const int64_t inputs = static_cast<int64_t>(step.packed.size()) / (out_blocks * kBlock);
-  const Call::Range blocks = call.share(out_blocks);
+  const int64_t groups = ceil_div(rows, kRows);  // of rows
+  const Call::Range mine = call.share(out_blocks * groups);
   HWY_ALIGN float tile[kRows * kBlock];
-  for (int64_t block = blocks.first; block < blocks.last; ++block) {
+  for (int64_t item = mine.first; item < mine.last; ++item) {
+    const int64_t block = item / groups, first = item % groups * kRows, last = std::min(first + kRows, rows);
     const float* w = step.packed.data() + block * inputs * kBlock;
     const float* bias = step.packed_bias.data() + block * kBlock;
     const int64_t valid = std::min(kBlock, outputs - block * kBlock);
-    for (int64_t m = 0; m < rows;) {
-      const bool whole = m + kRows <= rows;
+    for (int64_t m = first; m < last;) {
+      const bool whole = m + kRows <= last;
       (whole ? affine_tile<kRows, 2> : affine_tile<1, 4>)(call.in() + m * inputs, inputs, w, bias, tile);
       for (int64_t r = 0; r < (whole ? kRows : 1); ++r, ++m) {
         const int64_t at = m * outputs + block * kBlock;
