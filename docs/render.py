@@ -384,6 +384,7 @@ TABLES = {
     "inference-1": inference("batch1-threads1"),
     "inference-1-2": inference("batch1-threads2"),
     "inference-32": inference("batch32-threads1"),
+    "inference-32-2": inference("batch32-threads2"),
     "inference-layers": layers,
     "collapse-nodes": collapse("nodes", 1, 0),
     "collapse-macs": collapse("macs", 1e6, 1),
