@@ -35,6 +35,7 @@ SYSTEMS = {
     "blocks": [
         ("systems-narrow/resnet14-stochastic", "`resnet14`, blocks dropped at random, the last with probability 0.2"),
         ("systems-narrow/resnet14-blocks-faded", "whole blocks faded: the author's first attempt"),
+        ("systems-narrow/resnet14-blocks-faded-early", "the same, over by half of the epochs"),
         ("systems-narrow/resnet14-blocks-never", "control: those blocks gone from step 0"),
         ("systems-narrow/resnet14-residuals-faded", "shortcuts faded"),
         ("systems-narrow/resnet14", "control: `resnet14`"),
