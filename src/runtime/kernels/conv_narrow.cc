@@ -164,7 +164,7 @@ bool supports(const Step& step) {
 template <Layout In, bool kDepthwise>
 double cost(const Step& step) {
   const double full = static_cast<double>(round_up(step.weight_shape[0], kBlock)) / step.weight_shape[0];
-  constexpr double kStore = 1;
+  constexpr double kStore = kDepthwise ? 8 : 1;  // an output, few products behind it: rounding and storing it
   const double outputs = static_cast<double>(element_count(step.output.shape));
   return full * (narrow::relative_cost(In, kDepthwise) * static_cast<double>(step.macs) + kStore * outputs);
 }

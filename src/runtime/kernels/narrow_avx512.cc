@@ -38,48 +38,58 @@ inline int load_word(const uint8_t* from) {
   return word;
 }
 
+template <Store kStore>
 inline __m512 load_residual(const Tile& t, int64_t element) {
-  switch (t.store) {
-    case Store::floats:
-      return _mm512_loadu_ps(t.residual + element * 4);
-    case Store::bytes: {
-      const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t.residual + element)));
-      const __m512i centred = _mm512_sub_epi32(q, _mm512_set1_epi32(t.residual_zero));
-      return _mm512_mul_ps(_mm512_cvtepi32_ps(centred), _mm512_set1_ps(t.residual_scale));
-    }
-    case Store::halves: {
-      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.residual + element * 2));
-      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-    }
+  if constexpr (kStore == Store::floats) {
+    return _mm512_loadu_ps(t.residual + element * 4);
+  } else if constexpr (kStore == Store::bytes) {
+    const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t.residual + element)));
+    const __m512i centred = _mm512_sub_epi32(q, _mm512_set1_epi32(t.residual_zero));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(centred), _mm512_set1_ps(t.residual_scale));
+  } else {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.residual + element * 2));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
-  return _mm512_setzero_ps();
 }
 
+template <Store kStore>
 inline void store(const Tile& t, int64_t element, __m512 v) {
-  switch (t.store) {
-    case Store::floats:
-      return _mm512_storeu_ps(t.y + element * 4, v);
-    case Store::bytes: {  // low and high are such that round(v) + zero lies in [0, 255]; ties to even
-      const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(t.zero));
-      return _mm_storeu_si128(reinterpret_cast<__m128i*>(t.y + element), _mm512_cvtepi32_epi8(q));
+  if constexpr (kStore == Store::floats) {
+    _mm512_storeu_ps(t.y + element * 4, v);
+  } else if constexpr (kStore ==
+                       Store::bytes) {  // low and high are such that round(v) + zero lies in [0, 255]; ties to even
+    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(t.zero));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(t.y + element), _mm512_cvtepi32_epi8(q));
+  } else {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y + element * 2),
+                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+  }
+}
+
+template <class Dot, Store kStore, int kBlocks, int kPixels>
+inline void finish_as(const Tile& tile, const typename Dot::Sum (&sum)[kBlocks][kPixels]) {
+  const Tile t = tile;  // its own: what is stored through bytes might change the other's members
+  const __m512 low = _mm512_set1_ps(t.low), high = _mm512_set1_ps(t.high);
+  constexpr int64_t kSize = kStore == Store::floats ? 4 : kStore == Store::bytes ? 1 : 2;
+  for (int b = 0; b < kBlocks; ++b) {
+    for (int p = 0; p < kPixels; ++p) {
+      const int64_t element = b * (t.y_block / kSize) + p * 16;
+      __m512 value = Dot::finish(sum[b][p], t.scale + b * 16);
+      if (t.residual) value = _mm512_add_ps(value, load_residual<kStore>(t, element));
+      store<kStore>(t, element, _mm512_min_ps(_mm512_max_ps(value, low), high));
     }
-    case Store::halves:
-      return _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y + element * 2),
-                                 reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
   }
 }
 
 template <class Dot, int kBlocks, int kPixels>
 inline void finish(const Tile& t, const typename Dot::Sum (&sum)[kBlocks][kPixels]) {
-  const __m512 low = _mm512_set1_ps(t.low), high = _mm512_set1_ps(t.high);
-  const int64_t size = t.store == Store::floats ? 4 : t.store == Store::bytes ? 1 : 2;
-  for (int b = 0; b < kBlocks; ++b) {
-    for (int p = 0; p < kPixels; ++p) {
-      const int64_t element = b * (t.y_block / size) + p * 16;
-      __m512 value = Dot::finish(sum[b][p], t.scale + b * 16);
-      if (t.residual) value = _mm512_add_ps(value, load_residual(t, element));
-      store(t, element, _mm512_min_ps(_mm512_max_ps(value, low), high));
-    }
+  switch (t.store) {
+    case Store::floats:
+      return finish_as<Dot, Store::floats>(t, sum);
+    case Store::bytes:
+      return finish_as<Dot, Store::bytes>(t, sum);
+    case Store::halves:
+      return finish_as<Dot, Store::halves>(t, sum);
   }
 }
 
@@ -124,14 +134,66 @@ inline __m512i load_taps(const uint8_t* at, int64_t tap, int64_t many, __m512i t
   return _mm512_permutexvar_epi8(turn, taps);
 }
 
+/// Where byte (channel, tap) of a word of taps stands in 4 pixels of 16 channels.
+struct Order {
+  alignas(64) uint8_t bytes[64];
+};
+constexpr Order kTapsByChannel = [] {
+  Order order{};
+  for (int c = 0; c < 16; ++c) {
+    for (int tap = 0; tap < 4; ++tap) order.bytes[c * 4 + tap] = static_cast<uint8_t>(tap * 16 + c);
+  }
+  return order;
+}();
+inline __m512i taps_by_channel() {
+  return _mm512_load_si512(kTapsByChannel.bytes);
+}
+
+/// Neighbouring pixels of kernels K wide, K no multiple of 4, without stride and dilation: 4 columns of x that begin
+/// at an even one serve pixel p with taps 0…3 and pixel p + 1 with taps −1…2, so half of the columns are turned.
+template <int kPixels, int K>
+void run_neighbours(const Tile& t) {
+  constexpr int kWords = (K + 3) / 4, kColumns = kPixels + K - 1;
+  const __m512i turn = taps_by_channel();
+  const __m512i last = _mm512_set1_epi32((1 << K % 4 * 8) - 1);  // taps in a row's last word
+  __m512i sum[1][kPixels];
+  for (int p = 0; p < kPixels; ++p) sum[0][p] = Bytes::first(t.bias);
+  const uint8_t* w = t.w;
+  for (int64_t u = 0; u < t.kernel_h; ++u, w += 64 * kWords) {
+    const uint8_t* at = t.x + u * t.x_row;
+    __m512i even[kWords], odd[kWords];
+    for (int k = 0; k < kWords; ++k) {
+      even[k] = _mm512_loadu_si512(w + k * 64);
+      if (k + 1 == kWords) even[k] = _mm512_and_si512(even[k], last);
+      odd[k] = _mm512_slli_epi32(even[k], 8);
+      if (k > 0) odd[k] = _mm512_or_si512(odd[k], _mm512_srli_epi32(even[k - 1], 24));
+    }
+#pragma GCC unroll 16
+    for (int column = 0; column < kPixels + 4 * (kWords - 1); column += 2) {
+      const int many = kColumns - column < 4 ? kColumns - column : 4;
+      const __m512i taps = load_taps(at + column * 16, 16, many, turn);
+#pragma GCC unroll 2
+      for (int k = 0; k < kWords; ++k) {
+        const int p = column - 4 * k;
+        if (p >= 0 && p < kPixels) sum[0][p] = Bytes::dot(sum[0][p], taps, even[k]);
+        if (p >= 0 && p + 1 < kPixels) sum[0][p + 1] = Bytes::dot(sum[0][p + 1], taps, odd[k]);
+      }
+    }
+  }
+  finish<Bytes, 1, kPixels>(t, sum);
+}
+
 template <int kPixels, int64_t kStep>
 void run_depthwise(const Tile& t) {
-  const int64_t step = kStep ? kStep : t.x_pixel;
-  alignas(64) uint8_t order[64];
-  for (int c = 0; c < 16; ++c) {
-    for (int tap = 0; tap < 4; ++tap) order[c * 4 + tap] = static_cast<uint8_t>(tap * 16 + c);
+  if constexpr (kStep == 16) {
+    if (t.x_tap == 16) {
+      if (t.kernel_w == 3) return run_neighbours<kPixels, 3>(t);
+      if (t.kernel_w == 5) return run_neighbours<kPixels, 5>(t);
+      if (t.kernel_w == 7) return run_neighbours<kPixels, 7>(t);
+    }
   }
-  const __m512i turn = _mm512_load_si512(order);
+  const int64_t step = kStep ? kStep : t.x_pixel;
+  const __m512i turn = taps_by_channel();
   __m512i sum[1][kPixels];
   for (int p = 0; p < kPixels; ++p) sum[0][p] = Bytes::first(t.bias);
   const uint8_t* w = t.w;

@@ -136,7 +136,7 @@ double relative_cost(Layout in, bool depthwise) {
   constexpr double kPlain = 20;  // a byte at a time
   const Runs& runs = fast_runs();
   if (in == Layout::halves) return runs.halves ? 0.55 : kPlain;
-  if (depthwise) return runs.depthwise ? 1.0 : kPlain;
+  if (depthwise) return runs.depthwise ? 0.6 : kPlain;
   return runs.bytes ? 0.28 : kPlain;
 }
 
