@@ -142,9 +142,9 @@ present front-relu6/k0-s0/deployed.onnx
 refuses 2 'name the model with --from' frontier frontier.toml --set model.arch=import --out never
 refuses 2 'frontier.survivors is empty' frontier tiny.toml --out never
 refuses 2 'must fall' frontier frontier.toml --set frontier.survivors=1,2 --out never
-refuses 4 'nowhere' frontier frontier.toml --data nowhere --out never
-refuses 4 'nowhere' squeeze tiny.toml --data nowhere --out never
-absent never
+refuses 4 'nowhere' frontier frontier.toml --data nowhere --out unwritten
+refuses 4 'nowhere' squeeze tiny.toml --data nowhere --out unwritten
+absent unwritten
 
 # squeeze: stops where the middle no longer helps, and at a budget.
 json '.chosen.name == "w4-8-e1" and (.points | length) == 4 and .stopped == "wider ends no longer help"' squeeze tiny.toml --out narrow \
