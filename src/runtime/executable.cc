@@ -44,8 +44,8 @@ Executable::Executable(const Graph& graph, const PlanOptions& options, const Ker
   if (options.dtype != DType::f32) narrow(graph, allowed, tuner ? &*tuner : nullptr);
   choose_kernels(allowed, tuner ? &*tuner : nullptr);
   place_outputs();
-  lay_out();
   find_skips(program_);
+  lay_out();
 }
 
 /// Whether a tensor may lie so: blocks are of images, bytes and halves of rows of a matrix too.

@@ -7,12 +7,7 @@ namespace {
 
 class Finder {
  public:
-  explicit Finder(Program& program) : program_(program), maker_(program.buffers.size(), -1) {
-    for (int i = 0; i < static_cast<int>(program.steps.size()); ++i) {
-      int& maker = maker_[at(root(step(i).output.buffer))];
-      maker = maker == -1 ? i : -2;
-    }
-  }
+  explicit Finder(Program& program) : program_(program) { note_makers(); }
 
   void find() {
     for (int i = 0; i < static_cast<int>(program_.steps.size()); ++i) {
@@ -24,6 +19,14 @@ class Finder {
 
  private:
   static size_t at(int index) { return static_cast<size_t>(index); }
+
+  void note_makers() {
+    maker_.assign(program_.buffers.size(), -1);
+    for (int i = 0; i < static_cast<int>(program_.steps.size()); ++i) {
+      int& maker = maker_[at(root(step(i).output.buffer))];
+      maker = maker == -1 ? i : -2;
+    }
+  }
   int root(int index) const {
     while (program_.buffers[at(index)].view_of >= 0) index = program_.buffers[at(index)].view_of;
     return index;
@@ -52,17 +55,26 @@ class Finder {
       return;
     std::vector<bool> members(program_.steps.size());
     members[at(i)] = true;
-    bool any = false;
-    for (int before = i - 1; before > source; --before) {
-      if (step(before).gate >= 0 || !serves_only(before, members)) continue;
+    int first = i;
+    for (int before = i - 1; before >= 0; --before) {
+      if (before == source || step(before).gate >= 0 || !serves_only(before, members)) continue;
       members[at(before)] = true;
-      any = true;
+      first = before;
     }
-    if (!any || last < 0 || !members[at(last)]) return;
-    for (int before = source + 1; before <= i; ++before) {
-      if (members[at(before)]) step(before).gate = gate.buffer;
+    if (first == i || last < 0 || !members[at(last)]) return;
+    for (int member = first; member <= i; ++member) {
+      if (members[at(member)]) step(member).gate = gate.buffer;
     }
+    // The gate, and whatever else is not of the block, first: it reads nothing that the block makes.
+    std::vector<Step> ordered;
+    for (const bool of_block : {false, true}) {
+      for (int s = first; s < i; ++s) {
+        if (members[at(s)] == of_block) ordered.push_back(std::move(step(s)));
+      }
+    }
+    std::ranges::move(ordered, program_.steps.begin() + first);
     step(i).zeroed = 1 - k;
+    note_makers();
   }
 
   Program& program_;
