@@ -45,6 +45,7 @@ SYSTEMS = {
         ("systems-narrow/condconv-dynamic", "CondConv, dynamic to the end"),
         ("systems-narrow/condconv-never", "control: constants from step 0"),
         ("systems-narrow/detachnet", "DetachNet: scale and shift from a side network, then constants"),
+        ("systems-narrow/detachnet-early", "the same, constants by half of the epochs"),
         ("systems-narrow/detachnet-attached", "the side network attached to the end"),
         ("systems-narrow/detachnet-convolve", "DetachNet: a small convolution a layer from a side network, then constants"),
         ("systems-narrow/plain8", "control: `plain8`, the deployed network trained directly"),

@@ -110,8 +110,9 @@ Graph build_skipnet(const ArchOptions& options) {
 }
 
 // y = relu( s(image)·BN( 3×3(x) ) + t(image) + Σₑ kₑ(image)·(wₑ ⊛ x) ), ⊛ one 3×3 a channel, the sum where y has x's
-// shape; s, t and k are linear in the means of a side network, which is detached once they are constants. They start as
-// (1, 0, 0) plus something small; options.supplies names those that there are.
+// shape; s, t and k are (1, 0, 0) plus tanh of something linear in the means of a side network, which is detached once they
+// are constants: without a bound they would grow as their share fades, and end at once. options.supplies names those that
+// there are.
 Graph build_detachnet(const ArchOptions& options) {
   const auto side = std::make_shared<ValueId>();
   return StagedBuilder("detachnet", options)
@@ -126,7 +127,8 @@ Graph build_detachnet(const ArchOptions& options) {
             x = b.enter(name, x, {{3, stride}});
             const auto factor = [&](const std::string& what, double start) {
               const std::string full = name + "." + what;
-              const ValueId made = per_channel(b, full + ".shaped", g.gemm(full, *side, out));
+              const ValueId bounded = g.activation(full + ".tanh", g.gemm(full, *side, out), {Activation::Kind::tanh});
+              const ValueId made = per_channel(b, full + ".shaped", bounded);
               const ValueId offset = g.constant(full + ".start", Tensor::filled({1, out, 1, 1}, start));
               return supplied(b, full, start == 0 ? made : b.add(full + ".shifted", made, offset), "side", start);
             };
