@@ -14,30 +14,25 @@ import shlex
 import subprocess
 import tempfile
 
-from run import ROOT, commit, cpu_model, grid_cells
+from run import ROOT, commit, cpu_model, grid_cells, tool_json
 
 FEW_IMAGES = ["--data", "generated:256", "--set", "data.validation=64", "--set", "train.epochs=1", "--set", "optimizer.warmup=0"]
 
 
-def tool_json(tool, *arguments):
-    done = subprocess.run([str(tool), *map(str, arguments), "--json"], cwd=ROOT, check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL)
-    return json.loads(done.stdout)
-
-
-def milliseconds(tool, model):
-    return tool_json(tool, "bench", model, "--threads", "1")["median_ms"]
+def quietly(tool, *arguments):
+    return tool_json(tool, map(str, arguments), subprocess.DEVNULL)
 
 
 def make_again(tool, command, target, out):
     """The network of `./reducenet train … --data PATH`, trained on next to nothing and collapsed, in the folder `out`."""
     words = shlex.split(command)
-    tool_json(tool, *words[1:words.index("--data")], *FEW_IMAGES, "--out", out)
-    tool_json(tool, "collapse", out / "model.safetensors", "-o", out / "deployed.safetensors", "--to", target)
+    quietly(tool, *words[1:words.index("--data")], *FEW_IMAGES, "--out", out)
+    quietly(tool, "collapse", out / "model.safetensors", "-o", out / "deployed.safetensors", "--to", target)
 
 
 def measure(tool, folder):
-    before, after = (milliseconds(tool, folder / file) for file in ("model.safetensors", "deployed.safetensors"))
+    before, after = (quietly(tool, "bench", folder / file, "--threads", "1")["median_ms"]
+                     for file in ("model.safetensors", "deployed.safetensors"))
     return {"trained_ms": before, "deployed_ms": after}
 
 

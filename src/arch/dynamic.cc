@@ -110,8 +110,8 @@ Graph build_skipnet(const ArchOptions& options) {
 }
 
 // y = relu( s(image)·BN( 3×3(x) ) + t(image) + Σₑ kₑ(image)·(wₑ ⊛ x) ), ⊛ one 3×3 a channel, the sum where y has x's
-// shape; s, t and k are (1, 0, 0) plus tanh of something linear in the means of a side network, which is detached once they
-// are constants; options.supplies names those that there are.
+// shape; s, t and k are (1, 0, 0) plus tanh of something linear in the means of a side network, which is detached once
+// they are constants; options.supplies names those that there are.
 Graph build_detachnet(const ArchOptions& options) {
   const auto side = std::make_shared<ValueId>();
   return StagedBuilder("detachnet", options)

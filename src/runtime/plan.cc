@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <optional>
 #include <random>
 
 #include "reducenet/error.h"
@@ -9,7 +10,6 @@
 #include "runtime/images.h"
 
 namespace reducenet {
-
 namespace {
 
 /// Whether hardly any time goes into reading weights that one image uses a few times only, as in a fully connected

@@ -56,8 +56,8 @@ template <Store kStore>
 inline void store(const Tile& t, int64_t element, __m512 v) {
   if constexpr (kStore == Store::floats) {
     _mm512_storeu_ps(t.y + element * 4, v);
-  } else if constexpr (kStore ==
-                       Store::bytes) {  // low and high are such that round(v) + zero lies in [0, 255]; ties to even
+  } else if constexpr (kStore == Store::bytes) {
+    // low and high are such that round(v) + zero lies in [0, 255]; ties to even
     const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(t.zero));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(t.y + element), _mm512_cvtepi32_epi8(q));
   } else {
