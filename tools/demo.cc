@@ -42,7 +42,6 @@ train::Recipe recipe_of(const Contestant& contestant, const Options& options) {
   recipe.model.options.widths = {16, 32, 64};
   recipe.data.path = options.data;
   recipe.data.crop = 2;
-  recipe.data.validation = options.data.starts_with("generated") ? 500 : 5000;
   recipe.optimizer.schedule = train::Recipe::Schedule::onecycle;
   recipe.optimizer.warmup = 0.3;
   recipe.train.epochs = options.epochs;

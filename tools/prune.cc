@@ -194,7 +194,7 @@ Action declare_prune_with(CLI::App& app, const PruneTraining* training) {
   app.add_option("--draw", o->draw, "Draw the sub-network of this number instead of cutting the lowest scores");
   app.add_option("--within", o->within, "Good is what is so near the best sub-network's accuracy (0.01)")
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--validation", o->validation, "Training images held out to judge by (5000)")
+  app.add_option("--validation", o->validation, "Training images held out to judge by (a tenth, at most 5000)")
       ->check(CLI::PositiveNumber);
   app.add_option("--images", o->images, "So many of them (all)")->check(CLI::PositiveNumber);
   app.add_option("--bn-batches", o->bn_batches, "Estimate batch norm statistics again on so many batches (0)")

@@ -49,10 +49,12 @@ ImageSet generate_images(int64_t count, uint64_t seed, int64_t size = 32, int64_
 /// A counter-based random number: the same bits for the same (seed, epoch, sample), whoever asks, in whatever order.
 uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample);
 
-/// Which training images are held out: `count` of them, of every class its share (±1), chosen by hash(seed, index).
+/// Which training images are held out: `count` of them (kTenth: a tenth, at most 5,000), of every class its share (±1),
+/// chosen by hash(seed, index).
 struct HoldOut {
   std::vector<int32_t> training, validation;
 };
+constexpr int64_t kTenth = -1;
 HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed);
 /// `count` of the indices (all, if there are no more), evenly spaced: images often lie class by class.
 std::vector<int32_t> evenly_spaced(std::span<const int32_t> indices, int64_t count);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "reducenet/arch.h"
+#include "reducenet/data.h"
 
 namespace reducenet::train {
 
@@ -21,13 +22,13 @@ struct Recipe {
   } model;
 
   struct Data {
-    std::string path;           ///< as load_images takes it
-    int64_t validation = 5000;  ///< training images held out; they alone steer anything
-    int64_t split_seed = 0;     ///< which ones
-    int64_t crop = 4;           ///< random crop after padding by so many black pixels; 0: none
-    bool flip = true;           ///< random horizontal mirror
-    int64_t cutout = 0;         ///< side of a random square set to the mean; 0: none
-    bool skip_corrupt = false;  ///< leave out images that cannot be decoded
+    std::string path;             ///< as load_images takes it
+    int64_t validation = kTenth;  ///< training images held out; they alone steer anything
+    int64_t split_seed = 0;       ///< which ones
+    int64_t crop = 4;             ///< random crop after padding by so many black pixels; 0: none
+    bool flip = true;             ///< random horizontal mirror
+    int64_t cutout = 0;           ///< side of a random square set to the mean; 0: none
+    bool skip_corrupt = false;    ///< leave out images that cannot be decoded
   } data;
 
   enum class Algorithm : uint8_t { sgd, adamw };

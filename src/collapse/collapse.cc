@@ -192,7 +192,7 @@ Collapsed collapse(const Graph& trained, const CollapseOptions& options) {
   if (options.reserve) driver.run({.reserve = true});
   if (options.borders) driver.run({.borders = true});
   if (options.target == Target::conv) driver.run({.enlarge = true});
-  Collapsed result = std::move(driver).finish();
+  Collapsed result = std::move(driver).finish(options.target == Target::single);
   if (options.target == Target::conv && options.stop_after < 0) require_one_conv(result);
   if (options.target == Target::plan && options.stop_after < 0) require_no_more(result, graph, priced.cost);
   if (options.target == Target::single) result.graph = to_single(result.graph, graph);

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "collapse/cost_text.h"
+#include "collapse/rounding.h"
 #include "reducenet/error.h"
 #include "rules/reason.h"
 #include "rules/view.h"
@@ -135,10 +136,15 @@ void Driver::round_from(size_t first, bool all) {
     }
     if (!all && !alone) continue;
     for (const ValueId in : node.inputs) {
-      if (!in || !graph_[in].constant || graph_[in].constant->dtype() != DType::f64) continue;
-      graph_[in].constant = graph_[in].constant->cast(graph_[in].dtype);
+      if (in) round(node, in);
     }
   }
+}
+
+void Driver::round(const Node& node, ValueId in) {
+  Value& value = graph_[in];
+  if (!value.constant || value.constant->dtype() != DType::f64) return;
+  value.constant = rounded(node, in, *value.constant, value.dtype);
 }
 
 bool Driver::visit(NodeId id) {
@@ -379,7 +385,7 @@ void Driver::revisit_around(ValueId value) {
   for (const NodeId reader : uses_.consumers_of(value)) revisit(reader);
 }
 
-Collapsed Driver::finish() && {
+Collapsed Driver::finish(bool in_double) && {
   std::vector<Node> nodes;
   std::vector<Refusal> refused;
   for (size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -389,8 +395,10 @@ Collapsed Driver::finish() && {
   graph_.nodes = std::move(nodes);
   sort_topologically(graph_);
   remove_dead(graph_);
-  for (Value& value : graph_.values) {
-    if (value.constant && value.constant->dtype() == DType::f64) value.constant = value.constant->cast(value.dtype);
+  for (const Node& node : graph_.nodes) {
+    for (const ValueId in : node.inputs) {
+      if (in && !in_double) round(node, in);
+    }
   }
   return {std::move(graph_), std::move(steps_), std::move(refused), {}};
 }

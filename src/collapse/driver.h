@@ -29,8 +29,9 @@ class Driver {
   const Graph& graph() const { return graph_; }
   const Uses& uses() const { return uses_; }
   bool is_alive(NodeId node) const { return alive_[static_cast<size_t>(node.index)]; }
-  /// The graph in order, its constants rounded to the dtypes of the model; steps and refusals. Regions stay empty.
-  Collapsed finish() &&;
+  /// The graph in order; steps and refusals. Regions stay empty. Its constants are rounded to the dtypes of the model,
+  /// or, with `in_double`, left as they were merged.
+  Collapsed finish(bool in_double = false) &&;
 
  private:
   bool visit(NodeId node);
@@ -39,6 +40,7 @@ class Driver {
   /// Rounds the constants of nodes from `first` on to the dtypes of the model, all or those that no neighbour can
   /// merge.
   void round_from(size_t first, bool all);
+  void round(const Node& node, ValueId in);
   bool may_step() const { return options_.stop_after < 0 || static_cast<int64_t>(steps_.size()) < options_.stop_after; }
   /// Applies the patch, if that is what `outcome` is and nothing speaks against it.
   bool take(std::string_view rule, NodeId node, Outcome outcome, bool weighed);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "collapse/adjoint.h"
+#include "collapse/rounding.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -97,9 +98,11 @@ Graph to_single(const Graph& graph, const Graph& original) {
   const ValueId result = single.add_value(output);
   single.outputs.push_back(result);
   ValueId last = made("flatten", Flatten{}, {single.inputs[0]});
-  last = made("affine", Gemm{.trans_b = true},
-              {last, constant("affine.weight", Tensor::from_doubles({outputs, inputs}, weight, output.dtype)),
-               constant("affine.bias", Tensor::from_doubles({outputs}, at_zero[0].to_doubles(), output.dtype))});
+  last = made(
+      "affine", Gemm{.trans_b = true},
+      {last,
+       constant("affine.weight", rounded_sums(Tensor::adopt({outputs, inputs}, std::move(weight)), output.dtype, 1)),
+       constant("affine.bias", Tensor::from_doubles({outputs}, at_zero[0].to_doubles(), output.dtype))});
   if (y.size() != 2) {
     Shape shape = y;
     shape[0] = batch > 0 ? batch : -1;

@@ -13,6 +13,7 @@ uint64_t random_bits(uint64_t seed, uint64_t epoch, uint64_t sample) {
 
 HoldOut hold_out(const ImageSet& images, int64_t count, uint64_t seed) {
   const auto total = static_cast<int64_t>(images.count());
+  if (count == kTenth) count = std::min<int64_t>((total + 9) / 10, 5000);
   std::vector<int32_t> order(static_cast<size_t>(total));
   std::iota(order.begin(), order.end(), 0);
   const auto key = [&](int32_t i) {

@@ -11,7 +11,7 @@ using reference::Array;
 constexpr int64_t kRows = 6;      // output channels that are computed together
 constexpr int64_t kDepth = 256;   // products between two visits of a sum
 constexpr int64_t kPlaces = 192;  // output positions whose inputs stay in the cache
-constexpr int64_t kFewest = 4;    // output channels of a group from which on blocks pay
+constexpr int64_t kFewest = 4;    // output channels of a group from which on blocks pay; long sums are in blocks anyway
 
 /// Output positions computed together: 64 bytes of them.
 template <class T>
@@ -173,7 +173,7 @@ struct Product {
 template <class T>
 void convolve(const Conv2d& op, const Array<T>& x, const Weights<T>& w, const Array<T>* b, Array<T>& y, int threads) {
   const int64_t outputs = w.shape[0] / op.groups, plane = y.shape[2] * y.shape[3];
-  if (outputs < kFewest) {
+  if (outputs < kFewest && element_count({w.shape.begin() + 1, w.shape.end()}) <= kDepth) {
     Array<T> weights(w.shape);
     const int64_t depth = w.transposed ? w.shape[1] : 1;
     for (int64_t i = 0; i < static_cast<int64_t>(weights.data.size()); ++i) {

@@ -141,6 +141,7 @@ TEST(HoldOut, TakesTheAskedNumberOfEveryClassAlike) {
     for (const auto& [label, n] : per_class) EXPECT_NEAR(static_cast<double>(n), static_cast<double>(count) / 3, 1.5);
   }
   EXPECT_EQ(hold_out(images, 100, 0).validation, hold_out(images, 100, 0).validation);
+  EXPECT_EQ(hold_out(images, kTenth, 0).validation, hold_out(images, 100, 0).validation);
   EXPECT_NE(hold_out(images, 100, 0).validation, hold_out(images, 100, 1).validation);
 }
 

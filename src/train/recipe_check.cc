@@ -18,7 +18,7 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           fmt::format("finetune.epochs = {} leaves none of the {} epochs to train", recipe.finetune.epochs,
                       recipe.train.epochs));
   const bool gate = recipe.fade.control == Recipe::Control::gate;
-  require(!gate || recipe.data.validation > 0, "fade.control = gate needs held-out images: set data.validation");
+  require(!gate || recipe.data.validation != 0, "fade.control = gate needs held-out images: set data.validation");
   const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;
   require(recipe.distill.teacher != "self" || trained,
           "distill.teacher = self: the network has learnt nothing when its fading begins: set fade.start above 0");
@@ -28,7 +28,7 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
           "select: how many activations survive? Set select.count or select.milliseconds");
   const bool measures = recipe.select.by != Recipe::SelectBy::uniform;
-  require(!measures || recipe.data.validation > 0, "select.by needs held-out images: set data.validation");
+  require(!measures || recipe.data.validation != 0, "select.by needs held-out images: set data.validation");
   require(!measures || trained,
           "select.by: the network has learnt nothing when survivors are chosen: set fade.start above 0");
 }

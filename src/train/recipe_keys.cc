@@ -61,8 +61,8 @@ constexpr Key kKeys[] = {
 
     {"data", "path", "CIFAR binary, IDX, folders by class, an archive of either, or generated[:COUNT]",
      [](Recipe& r) -> Field { return &r.data.path; }},
-    {"data", "validation", "training images held out; they alone steer anything",
-     [](Recipe& r) -> Field { return &r.data.validation; }, 0},
+    {"data", "validation", "training images held out; they alone steer anything; -1: a tenth, at most 5000",
+     [](Recipe& r) -> Field { return &r.data.validation; }, kTenth},
     {"data", "split_seed", "which images are held out", [](Recipe& r) -> Field { return &r.data.split_seed; }, 0},
     {"data", "crop", "random crop after padding by so many pixels; 0: none",
      [](Recipe& r) -> Field { return &r.data.crop; }, 0, 4096},

@@ -60,7 +60,7 @@ refuses 2 'reduce\.onnx: .*at most [0-9]+ % of the multiply-accumulates can be c
 refuses 2 'residual blocks hold' prune reduce.onnx -o never.onnx --blocks --ratio 0.9
 refuses 2 'only drawn at random' prune reduce.onnx -o never.onnx --blocks --criterion l1
 refuses 2 '--ratio' prune reduce.onnx -o never.onnx --ratio 1.5
-refuses 2 'validation 5000 leaves nothing' prune reduce.safetensors -o never.onnx --data generated:200
+refuses 2 'validation 200 leaves nothing' prune reduce.safetensors -o never.onnx --data generated:200 --validation 200
 refuses 4 'nowhere' prune reduce.onnx -o nowhere/cut.onnx
 refuses 4 'no such file' prune reduce.onnx -o never.onnx --data nowhere
 refuses 5 'no channel can be cut' prune single.onnx -o never.onnx

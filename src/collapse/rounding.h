@@ -1,0 +1,17 @@
+#pragma once
+
+#include "reducenet/graph.h"
+
+namespace reducenet {
+
+/// A matrix made in double as the type `dtype`, where the terms of each sum lie along `axis` (0 or 1): each element
+/// takes over what those before it in its sum have lost to rounding, zeros apart. A merged map of an image has the same
+/// weight at hundreds of places, which the nearest number would all miss on the same side, so that the errors would add
+/// up over an even input; so, the sum of any run of neighbours is off by about one rounding.
+Tensor rounded_sums(const Tensor& matrix, DType dtype, int axis);
+
+/// A constant that `node` reads, made in double, as the type `dtype`: the matrix of a Gemm or MatMul by `rounded_sums`,
+/// everything else to the nearest.
+Tensor rounded(const Node& node, ValueId id, const Tensor& constant, DType dtype);
+
+}  // namespace reducenet

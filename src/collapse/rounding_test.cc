@@ -1,0 +1,77 @@
+#include "collapse/rounding.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "collapse/testing.h"
+#include "reducenet/arch.h"
+#include "reducenet/collapse.h"
+
+namespace reducenet {
+namespace {
+
+double sum_of(const Tensor& tensor) {
+  double sum = 0;
+  for (const double v : tensor.to_doubles()) sum += v;
+  return sum;
+}
+
+TEST(Rounding, SumsOfEqualWeightsAreOffByOneRounding) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (const int axis : {0, 1}) {
+      const Tensor exact = Tensor::adopt(axis == 1 ? Shape{1, 5000} : Shape{5000, 1}, std::vector<double>(5000, 0.1));
+      const double one = std::abs(Tensor::filled({1}, 0.1, dtype).to_doubles()[0] - 0.1);
+      EXPECT_GT(std::abs(sum_of(exact.cast(dtype)) - 500), 4000 * one);
+      EXPECT_LT(std::abs(sum_of(rounded_sums(exact, dtype, axis)) - 500), 16 * one) << to_string(dtype);
+    }
+  }
+}
+
+TEST(Rounding, SumsKeepToThemselvesAndZerosStay) {
+  const Tensor exact = Tensor::adopt({2, 3}, {0.1, 0, 1.0 / 3, 0.2, 1.0 / 7, 0});
+  const std::vector<double> rows = rounded_sums(exact, DType::f32, 1).to_doubles();
+  EXPECT_EQ(rows[1], 0);
+  EXPECT_EQ(rows[5], 0);
+  EXPECT_EQ(rows[0], 0.1F);
+  EXPECT_EQ(rows[3], 0.2F);
+  EXPECT_NEAR(rows[0] + rows[2], 0.1 + 1.0 / 3, 1.5e-8);
+  EXPECT_NEAR(rows[3] + rows[4], 0.2 + 1.0 / 7, 0.75e-8);
+  const std::vector<double> columns = rounded_sums(exact, DType::f32, 0).to_doubles();
+  EXPECT_NEAR(columns[0] + columns[3], 0.1 + 0.2, 0.75e-8);
+}
+
+TEST(Rounding, TheLargestNumbersStayFinite) {
+  const double most = std::numeric_limits<float>::max();
+  const Tensor exact = Tensor::adopt({1, 3}, {most * (1 - 1e-8), most, most});
+  for (const double v : rounded_sums(exact, DType::f32, 1).to_doubles()) EXPECT_TRUE(std::isfinite(v));
+}
+
+/// What an evenly bright image makes of what the matrix of a one-matrix network has lost: per output, its row's sum.
+double error_of_sums(const Tensor& matrix, const Tensor& exact) {
+  const std::vector<double> a = matrix.to_doubles(), b = exact.to_doubles();
+  const size_t columns = static_cast<size_t>(exact.shape()[1]);
+  double worst = 0;
+  for (size_t row = 0; row < a.size(); row += columns) {
+    double sum = 0;
+    for (size_t k = row; k < row + columns; ++k) sum += a[k] - b[k];
+    worst = std::max(worst, std::abs(sum));
+  }
+  return worst;
+}
+
+TEST(Rounding, OneMatrixKeepsItsSumsOverTheImage) {
+  const Graph graph =
+      testing::as_trained(build("article", {.modules = 1, .widths = {4, 6}, .height = 24, .width = 24}));
+  const CollapseOptions options{.target = Target::single};
+  const auto matrix_of = [](const Graph& one) { return *one.constant(one.nodes.back().inputs[1]); };
+  const Tensor made = matrix_of(collapse(graph, options).graph);
+  const Tensor exact = matrix_of(collapse(testing::in_double(graph), options).graph);
+  ASSERT_EQ(made.dtype(), DType::f32);
+  ASSERT_EQ(exact.dtype(), DType::f64);
+  EXPECT_LT(error_of_sums(made, exact), error_of_sums(exact.cast(DType::f32), exact) / 8);
+}
+
+}  // namespace
+}  // namespace reducenet
