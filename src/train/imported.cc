@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
@@ -60,6 +62,121 @@ void copy_constants(Graph& graph) {
   graph.nodes = std::move(nodes);
 }
 
+/// A Split is a Slice for each of its parts.
+void part_splits(Graph& graph) {
+  std::vector<Node> nodes;
+  for (Node& node : graph.nodes) {
+    const auto* const split = std::get_if<SplitAxis>(&node.op);
+    const auto length = [&](ValueId id) {
+      const std::optional<Shape>& shape = graph[id].shape;
+      return shape ? shape->at(static_cast<size_t>(split->axis + (split->axis < 0 ? std::ssize(*shape) : 0))) : -1;
+    };
+    if (!split || std::ranges::any_of(node.outputs, [&](ValueId id) { return length(id) < 0; })) {
+      nodes.push_back(std::move(node));
+      continue;
+    }
+    int64_t start = 0;
+    for (const ValueId out : node.outputs) {
+      const int64_t end = start + length(out);
+      nodes.push_back({.name = fmt::format("{}.{}", node.name, start),
+                       .op = Slice{.starts = {start}, .ends = {end}, .axes = {split->axis}, .steps = {1}},
+                       .inputs = {node.inputs[0]},
+                       .outputs = {out}});
+      start = end;
+    }
+  }
+  graph.nodes = std::move(nodes);
+}
+
+/// A Reshape's target whose first number, the batch, is what the others leave, or that of the input.
+Tensor with_open_batch(const Tensor& target) {
+  std::vector<int64_t> sizes = target.to_ints();
+  sizes[0] = std::ranges::find(sizes, -1) == sizes.end() ? -1 : 0;
+  return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
+}
+
+/// The exporter wrote its batch into targets of Reshape; here it is open.
+void open_batch(Graph& graph, int64_t exported) {
+  if (exported < 0) return;
+  std::unordered_set<int32_t> of_images{graph.inputs.front().index}, done;
+  for (const Node& node : graph.nodes) {
+    const auto is_of_images = [&](ValueId id) { return id && of_images.contains(id.index); };
+    if (std::ranges::none_of(node.inputs, is_of_images)) continue;
+    for (const ValueId made : node.outputs) of_images.insert(made.index);
+    const auto* const reshape = std::get_if<Reshape>(&node.op);
+    const Tensor* const target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
+    if (target == nullptr || reshape->allow_zero || !done.insert(node.inputs[1].index).second) continue;
+    if (target->size() == 0 || target->to_ints()[0] != exported) continue;
+    graph[node.inputs[1]].constant = with_open_batch(*target);
+  }
+}
+
+/// What the graph computes from shapes when `batch` images come, by value index.
+std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
+  graph[graph.inputs.front()].shape->front() = batch;
+  reinfer_shapes(graph);
+  Graph part;
+  part.values = graph.values;
+  std::unordered_map<int32_t, Tensor> numbers;
+  std::unordered_set<int32_t> computed;
+  const auto is_known = [&](ValueId id) { return !id || part.constant(id) || computed.contains(id.index); };
+  for (const Node& node : graph.nodes) {
+    const ValueId made = node.outputs.at(0);
+    const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
+    const auto& shape = graph[node.inputs.at(0)].shape;
+    if (shape_of != nullptr && shape && !shape_of->size) {
+      const auto rank = std::ssize(*shape), end = std::clamp<int64_t>(shape_of->end, -rank, rank);
+      const int64_t first = shape_of->start + (shape_of->start < 0 ? rank : 0), last = end + (end < 0 ? rank : 0);
+      const std::vector<int64_t> sizes(shape->begin() + first, shape->begin() + std::max(first, last));
+      numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
+      part[made].constant = numbers[made.index];
+    } else if (node.outputs.size() == 1 && !is_float(graph[made].dtype) && std::ranges::all_of(node.inputs, is_known)) {
+      part.nodes.push_back(node);
+      part.outputs.push_back(made);
+      computed.insert(made.index);
+    }
+  }
+  const std::vector<Tensor> values = evaluate(part, {});
+  for (size_t i = 0; i < values.size(); ++i) {
+    numbers[part.outputs[i].index] = values[i].cast(graph[part.outputs[i]].dtype);
+  }
+  return numbers;
+}
+
+/// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
+/// target in which one does.
+void settle_numbers(Graph& graph) {
+  const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
+  if (std::ranges::none_of(graph.nodes, from_shape)) return;
+  const auto two = numbers_at(graph, 2), three = numbers_at(graph, 3);
+  std::unordered_map<int32_t, Tensor> settled;
+  for (const auto& [index, value] : two) {
+    const Tensor& other = three.at(index);
+    if (value == other) {
+      settled[index] = value;
+    } else if (value.shape() == other.shape() && value.shape().size() == 1) {
+      const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
+      const bool batch_alone =
+          sizes[0] == 2 && others[0] == 3 && std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
+      if (batch_alone) settled[index] = with_open_batch(value);
+    }
+  }
+  for (Node& node : graph.nodes) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const auto found = settled.find(node.inputs[i].index);
+      if (found == settled.end()) continue;
+      const bool open = found->second != two.at(found->first);
+      if (open && !(std::holds_alternative<Reshape>(node.op) && i == 1)) continue;
+      node.inputs[i] = graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + ".value"),
+                                        .dtype = found->second.dtype(),
+                                        .shape = found->second.shape(),
+                                        .constant = found->second});
+    }
+  }
+  remove_dead(graph);
+  reinfer_shapes(graph);
+}
+
 }  // namespace
 
 void separate_parameters(Graph& graph) {
@@ -101,13 +218,13 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
                 fmt::format("{}: its input is {}, the images are {}x{}x{}: set model.channels, height and width",
                             from.string(), to_string(shape), images.channels, images.height, images.width));
   }
+  const int64_t exported_batch = shape[0];
   input.shape = Shape{-1, images.channels, images.height, images.width};
   separate_parameters(graph);
-  for (size_t i = 0; i < graph.values.size(); ++i) {
-    Value& value = graph.values[i];
-    if (!value.constant && static_cast<int32_t>(i) != graph.inputs.front().index) value.shape.reset();
-  }
-  infer_shapes(graph);
+  open_batch(graph, exported_batch);
+  reinfer_shapes(graph);
+  settle_numbers(graph);
+  part_splits(graph);
   const auto& scores = graph[graph.outputs.front()].shape;
   if (!scores || scores->size() != 2 || scores->back() != classes) {
     replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));

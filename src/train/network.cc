@@ -127,14 +127,20 @@ void Network::load_constants(const NetworkOptions& options) {
       assign(node, 2, Role::parameter);
       assign(node, 3, Role::mean);
       assign(node, 4, Role::variance);
+    } else if (std::holds_alternative<Normalize>(op)) {
+      assign(node, 1, Role::parameter);
+      assign(node, 2, Role::parameter);
     } else if (std::holds_alternative<PRelu>(op)) {
       assign(node, 1, Role::parameter);
     } else if (std::holds_alternative<Fade>(op)) {
       assign(node, 0, Role::parameter);
       assign(node, 1, Role::parameter);
     } else if (binary && (binary->kind == Binary::Kind::add || binary->kind == Binary::Kind::mul)) {
-      assign(node, 0, Role::parameter);
-      assign(node, 1, Role::parameter);
+      for (size_t i = 0; i < 2;
+           ++i) {  // a scalar belongs to a formula: the epsilon of a norm written out, a GELU's 0.5
+        const Tensor* const constant = graph_.constant(node.inputs[i]);
+        if (constant != nullptr && !constant->shape().empty()) assign(node, i, Role::parameter);
+      }
     }
   }
   for (size_t i = 0; i < constants_.size(); ++i) {

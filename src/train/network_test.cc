@@ -85,6 +85,71 @@ TEST_P(NetworkTest, ReducesAsTheGraphDoes) {
   }
 }
 
+/// What imported networks do between their layers. x: [4, 8, 6, 10].
+TEST_P(NetworkTest, MovesSelectsAndNormalizesAsTheGraphDoes) {
+  const auto ints = [](std::vector<int64_t> values) {
+    return Tensor::of({static_cast<int64_t>(values.size())}, std::span<const int64_t>(values));
+  };
+  const auto ramp = [](int64_t count) {
+    std::vector<double> values;
+    for (int64_t i = 0; i < count; ++i) values.push_back(0.5 + 0.25 * static_cast<double>(i));
+    return Tensor::from_doubles({count}, values, DType::f32);
+  };
+  using Kind = SpaceDepth::Kind;
+  struct Case {
+    Op op;
+    std::vector<Tensor> further;
+  };
+  const Case cases[] = {
+      {Slice{.starts = {2, -3}, .ends = {99, -1}, .axes = {1, -1}}, {}},
+      {Slice{}, {ints({7, 4}), ints({-99, 0}), ints({1, 3}), ints({-2, -1})}},
+      {Squeeze{.insert = true, .axes = {1, -1}}, {}},
+      {Gather{.axis = 1}, {Tensor::of({2, 2}, std::vector<int64_t>{3, -1, 0, 3})}},
+      {Gather{.axis = -1}, {Tensor::of({}, std::vector<int64_t>{-2})}},
+      {SpaceDepth{Kind::depth_to_space, 2}, {}},
+      {SpaceDepth{Kind::depth_to_space_crd, 2}, {}},
+      {SpaceDepth{Kind::space_to_depth, 2}, {}},
+      {GlobalMaxPool{}, {}},
+      {Variadic{Variadic::Kind::sum}, {Tensor::filled({10}, 0.3), Tensor::filled({8, 1, 1}, -0.1)}},
+      {Variadic{Variadic::Kind::mean}, {ramp(10)}},
+      {Variadic{Variadic::Kind::min}, {ramp(10)}},
+      {Variadic{Variadic::Kind::max}, {ramp(10)}},
+      {Normalize{.kind = Normalize::Kind::layer, .axis = -1}, {ramp(10), ramp(10)}},
+      {Normalize{.kind = Normalize::Kind::layer, .axis = 3}, {ramp(10)}},
+      {Normalize{.kind = Normalize::Kind::instance}, {ramp(8), ramp(8)}},
+      {Normalize{.kind = Normalize::Kind::group, .groups = 4}, {ramp(8), ramp(8)}},
+      {Normalize{.kind = Normalize::Kind::group, .groups = 4, .per_group = true}, {ramp(4), ramp(4)}},
+  };
+  for (const Case& c : cases) {
+    GraphBuilder b("moved", 3);
+    std::vector<ValueId> inputs{b.input("x", {-1, 8, 6, 10})};
+    for (size_t i = 0; i < c.further.size(); ++i) {
+      inputs.push_back(b.constant("further" + std::to_string(i), c.further[i]));
+    }
+    b.output(b.node("node", c.op, inputs));
+    const Graph graph = std::move(b).finish();
+    const at::Tensor x = at::randn({4, 8, 6, 10});
+    const Tensor input = to_graph(x);
+    const Tensor expected = evaluate(graph, {&input, 1}).front();
+    const at::Tensor y = Network(graph, GetParam()).forward(x, true);
+    ASSERT_EQ(Shape(y.sizes().vec()), expected.shape()) << describe(c.op);
+    EXPECT_LT(distance(y, expected), 1e-5) << describe(c.op);
+  }
+}
+
+TEST_P(NetworkTest, WhatCannotBeTrainedIsRefusedByName) {
+  GraphBuilder b("refused", 3);
+  const ValueId x = b.input("x", {-1, 3, 9, 7});
+  b.output(b.node("sizes", Lrn{.size = 3}, {x}));
+  try {
+    Network(std::move(b).finish(), GetParam());
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("'sizes'"), std::string::npos) << error.what();
+  }
+}
+
 TEST_P(NetworkTest, LearnsAFixedBatch) {
   Network network(example(), GetParam());
   const at::Tensor x = images(16);

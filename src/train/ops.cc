@@ -6,12 +6,21 @@
 
 #include "reducenet/error.h"
 #include "train/fades/fades.h"
+#include "train/index_ops.h"
 
 namespace reducenet::train {
 namespace {
 
 [[noreturn]] void refuse(const Node& node, const std::string& why) {
   throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + name_of(node.op) + ") cannot be trained: " + why);
+}
+
+template <class T>
+concept UnknownToTraining = OneOf<T, Compare, Where, Lrn, ArgReduce, Hardmax, TopK, SplitAxis, ScatterNd, Repeat,
+                                  Resize, ShapeOf, ConstantOfShape, Arange, Cast>;
+
+[[noreturn]] void refuse_unknown(const Node& node) {
+  refuse(node, "training does not know this op");
 }
 
 bool is_symmetric(const Padding& p) {
@@ -155,10 +164,19 @@ at::Tensor max_pool(const MaxPool& op, const at::Tensor& x) {
   return at::max_pool2d(padded, op.kernel, op.stride, {padding.top, padding.left}, op.dilation, op.ceil_mode);
 }
 
-at::Tensor global_average(const at::Tensor& x) {
+/// The axes behind samples and channels.
+std::vector<int64_t> positions(const at::Tensor& x) {
   std::vector<int64_t> axes;
   for (int64_t axis = 2; axis < x.dim(); ++axis) axes.push_back(axis);
-  return at::mean(x, axes, /*keepdim=*/true);
+  return axes;
+}
+
+at::Tensor fold(Variadic::Kind kind, std::span<const at::Tensor> in) {
+  at::Tensor y = in[0];
+  for (const at::Tensor& x : in.subspan(1)) {
+    y = kind == Variadic::Kind::min ? at::minimum(y, x) : kind == Variadic::Kind::max ? at::maximum(y, x) : y + x;
+  }
+  return kind == Variadic::Kind::mean ? y / static_cast<double>(in.size()) : y;
 }
 
 at::Tensor flatten(const Flatten& op, const at::Tensor& x) {
@@ -238,12 +256,14 @@ void check_trainable(const Graph& graph, const Node& node) {
         op->begin.size() == 4 && op->begin[0] == 0 && op->begin[1] == 0 && op->end[0] == 0 && op->end[1] == 0;
     if (!plane_only) refuse(node, "reflect and edge pad height and width only");
   }
-  if (const auto* op = std::get_if<Reduce>(&node.op)) {
-    if (op->kind == Reduce::Kind::prod) refuse(node, "a product");
-    if (node.inputs.size() > 1 && node.inputs[1] && !graph.constant(node.inputs[1])) {
-      refuse(node, "its axes are not constant");
-    }
+  if (const auto* op = std::get_if<Reduce>(&node.op); op && op->kind == Reduce::Kind::prod) refuse(node, "a product");
+  const bool arguments_follow = std::holds_alternative<Reduce>(node.op) || std::holds_alternative<Slice>(node.op) ||
+                                std::holds_alternative<Squeeze>(node.op) || std::holds_alternative<Gather>(node.op);
+  for (size_t i = 1; arguments_follow && i < node.inputs.size(); ++i) {
+    if (node.inputs[i] && !graph.constant(node.inputs[i])) refuse(node, "its axes or indices are not constant");
   }
+  if (node.outputs.size() > 1 && !std::holds_alternative<Dropout>(node.op)) refuse(node, "it has several outputs");
+  std::visit(Overloaded{[&](const UnknownToTraining auto&) { refuse_unknown(node); }, [](const auto&) {}}, node.op);
   if (const auto* op = std::get_if<AveragePool>(&node.op); op && op->ceil_mode && !is_symmetric(op->padding)) {
     refuse(node, "ceil_mode with asymmetric padding");
   }
@@ -268,13 +288,9 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Fade& op) { return find_fade_forward(op.kind)->forward(op, in, noise); },
           [&](const AveragePool& op) { return average_pool(op, in[0]); },
           [&](const MaxPool& op) { return max_pool(op, in[0]); },
-          [&](const GlobalAveragePool&) { return global_average(in[0]); },
+          [&](const GlobalAveragePool&) { return at::mean(in[0], positions(in[0]), /*keepdim=*/true); },
           [&](const Flatten& op) { return flatten(op, in[0]); },
-          [&](const Reshape& op) {
-            const Tensor* shape = graph.constant(node.inputs[1]);
-            if (!shape) refuse(node, "its shape is not constant");
-            return reshape(op, in[0], *shape);
-          },
+          [&](const Reshape& op) { return reshape(op, in[0], *graph.constant(node.inputs[1])); },
           [&](const Transpose& op) { return at::permute(in[0], op.perm); },
           [&](const Pad& op) { return pad(op, in[0]); },
           [&](const Concat& op) { return at::cat(at::TensorList(in.data(), in.size()), op.axis); },
@@ -285,9 +301,14 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
             return reduce(op, in[0], node.inputs.size() > 1 ? graph.constant(node.inputs[1]) : nullptr);
           },
           [&](const Opaque&) -> at::Tensor { refuse(node, "its meaning is not known"); },
-          [&](const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, ArgReduce, Hardmax, TopK, Slice,
-                          SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf, ConstantOfShape,
-                          Arange, Cast> auto&) -> at::Tensor { refuse(node, "training does not know this op"); },
+          [&](const Variadic& op) { return fold(op.kind, in); },
+          [&](const GlobalMaxPool&) { return at::amax(in[0], positions(in[0]), /*keepdim=*/true); },
+          [&](const Normalize& op) { return normalize(op, in[0], in[1], in.size() > 2 ? in[2] : at::Tensor()); },
+          [&](const Slice&) { return slice(graph, node, in[0]); },
+          [&](const Squeeze&) { return squeeze(graph, node, in[0]); },
+          [&](const Gather& op) { return gather(op, in[0], *graph.constant(node.inputs[1])); },
+          [&](const SpaceDepth& op) { return move_blocks(op, in[0]); },
+          [&](const UnknownToTraining auto&) -> at::Tensor { refuse_unknown(node); },
       },
       node.op);
 }

@@ -258,6 +258,43 @@ TEST_F(Selected, AnImportedModelsParametersAreItsOwn) {
   EXPECT_EQ(norms, 6);  // stem, two modules of two, one projection
 }
 
+// Channels split and shuffled, as ShuffleNet does, with the exporter's batch of one in the shapes.
+TEST_F(Selected, AnImportedModelSplitsAndShufflesItsChannels) {
+  GraphBuilder b("shuffle", 5);
+  const auto shape = [&](const char* name, std::vector<int64_t> sizes) {
+    return b.constant(name, Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes)));
+  };
+  const ValueId x = b.input("x", {1, 3, 16, 16});
+  const ValueId stem = b.activation("stem.act", b.conv("stem", x, 8, {3, 3}, {.padding = {1, 1, 1, 1}}), {});
+  const auto part = [&](const char* name, int64_t from, int64_t to) {
+    return b.node(name, Slice{.starts = {from}, .ends = {to}, .axes = {1}, .steps = {1}}, {stem});
+  };
+  const ValueId left = part("left", 0, 3), rest = part("rest", 3, 8);
+  ValueId y = b.activation("right.act", b.conv("right", rest, 5, {1, 1}, {}), {Activation::Kind::relu});
+  y = b.node("joined", Concat{.axis = 1}, {y, left});
+  y = b.node("apart", Reshape{}, {y, shape("apart.shape", {1, 2, 4, 16, 16})});
+  y = b.node("turned", Transpose{{0, 2, 1, 3, 4}}, {y});
+  y = b.node("together", Reshape{}, {y, shape("together.shape", {1, -1, 16, 16})});
+  y = b.node("pool", GlobalAveragePool{}, {y});
+  const ValueId batch =
+      b.node("batch", Slice{.starts = {0}, .ends = {1}, .axes = {0}, .steps = {1}}, {b.node("sizes", ShapeOf{}, {y})});
+  const ValueId flat = b.node("flat.shape", Concat{.axis = 0}, {batch, shape("features", {-1})});
+  y = b.node("flat", Reshape{}, {y, flat});
+  b.output(b.node("fc", Gemm{.trans_b = true}, {y, b.constant("fc.weight", Tensor::filled({10, 8}, 0.1))}));
+  Graph graph = std::move(b).finish();
+  Node& split = graph.nodes[static_cast<size_t>(graph.find_node("left").index)];
+  split.op = SplitAxis{.axis = 1, .sizes = {3, 5}};
+  split.outputs.push_back(rest);
+  graph.nodes.erase(graph.nodes.begin() + graph.find_node("rest").index);
+  save(graph, out("model.onnx"));
+  run(small({"model.arch=import", "model.height=0", "model.width=0", "train.epochs=1"}),
+      {.out = out("a"), .from = out("model.onnx")});
+  const Graph trained = load(out("a") / "model.safetensors");
+  const Tensor input = Tensor::filled({3, 3, 16, 16}, 0.5);
+  EXPECT_EQ(evaluate(trained, {&input, 1}).front().shape(), (Shape{3, 10}));
+  EXPECT_TRUE(verify(trained, collapse(trained)).verified);
+}
+
 TEST_F(Selected, AnImportedHeadForOtherClassesIsReplaced) {
   save(build("plain", {.modules = 1, .widths = {4}, .height = 16, .width = 16, .classes = 17}), out("model.onnx"));
   const Result result = run(small({"model.arch=import", "model.height=0", "model.width=0", "train.epochs=1"}),
