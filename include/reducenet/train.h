@@ -61,7 +61,7 @@ struct Recipe {
         Precision::f32;  ///< bf16: convolutions and matrix products in bfloat16 (autocast); weights stay f32
   } train;
 
-  enum class Curve : uint8_t { cosine, linear };
+  enum class Curve : uint8_t { cosine, linear, geometric };
   enum class Per : uint8_t { iteration, epoch };
   enum class Order : uint8_t { together, forward, backward };
   enum class Control : uint8_t { schedule, gate, loss, slope };

@@ -103,7 +103,8 @@ constexpr Key kKeys[] = {
     {"train", "precision", "bf16: convolutions and matrix products in bfloat16; weights and the rest stay f32",
      [](Recipe& r) { return choice("f32|bf16", r.train.precision); }},
 
-    {"fade", "schedule", "of lambda from 1 to 0", [](Recipe& r) { return choice("cosine|linear", r.fade.schedule); }},
+    {"fade", "schedule", "of lambda from 1 to 0; geometric: a thousandth before it is 0",
+     [](Recipe& r) { return choice("cosine|linear|geometric", r.fade.schedule); }},
     {"fade", "per", "how often lambda moves", [](Recipe& r) { return choice("iteration|epoch", r.fade.per); }},
     {"fade", "start", "fraction of the run before which lambda is 1", [](Recipe& r) -> Field { return &r.fade.start; },
      0, 1},

@@ -59,7 +59,15 @@ double learning_rate(const Recipe& recipe, const Position& at) {
 double fade_curve(Recipe::Curve curve, double u) {
   if (u <= 0) return 1;
   if (u >= 1) return 0;
-  return curve == Recipe::Curve::cosine ? cosine(u) : 1 - u;
+  switch (curve) {
+    case Recipe::Curve::cosine:
+      return cosine(u);
+    case Recipe::Curve::linear:
+      return 1 - u;
+    case Recipe::Curve::geometric:
+      return std::pow(1000, -u);
+  }
+  throw std::logic_error("Recipe::Curve");
 }
 
 int64_t fade_rank(Recipe::Order order, int64_t index, int64_t count) {

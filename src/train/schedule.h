@@ -23,7 +23,8 @@ int64_t main_steps(const Recipe& recipe, const Position& at);
 /// As above for the steps before fine-tuning; after them, the same schedule once more, from finetune.lr, no warm-up.
 double learning_rate(const Recipe& recipe, const Position& at);
 
-/// λ at u in [0, 1] of a fade: cosine (1 + cos πu)/2, linear 1 − u; exactly 1 at u ≤ 0, exactly 0 at u ≥ 1.
+/// λ at u in [0, 1] of a fade: cosine (1 + cos πu)/2, linear 1 − u, geometric 1000⁻ᵘ; exactly 1 at u ≤ 0, exactly 0 at
+/// u ≥ 1.
 double fade_curve(Recipe::Curve curve, double u);
 /// When fade `index` of `count` (in graph order) goes, from 0.
 int64_t fade_rank(Recipe::Order order, int64_t index, int64_t count);

@@ -80,6 +80,11 @@ TEST(FadeLambda, PerEpochHolds) {
   EXPECT_DOUBLE_EQ(fade_lambda(fade, at(400), 0, 1), 0.6);
 }
 
+TEST(FadeLambda, GeometricFallsByTheSameFactorInEqualTimes) {
+  EXPECT_DOUBLE_EQ(fade_curve(Recipe::Curve::geometric, 1.0 / 3), 0.1);
+  EXPECT_DOUBLE_EQ(fade_curve(Recipe::Curve::geometric, 2.0 / 3), 0.01);
+}
+
 TEST(FadeLambda, StaggeredWindows) {
   Recipe::Fade fade;
   fade.schedule = Recipe::Curve::linear;
@@ -142,12 +147,12 @@ TEST_P(FadeCombination, OneBeforeZeroAfterAndNeverRising) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FadeCombination,
-                         testing::Combine(testing::Values(Recipe::Curve::cosine, Recipe::Curve::linear),
-                                          testing::Values(Recipe::Per::iteration, Recipe::Per::epoch),
-                                          testing::Values(Recipe::Order::together, Recipe::Order::forward,
-                                                          Recipe::Order::backward),
-                                          testing::Values(0.0, 0.6), testing::Values(1, 9)));
+INSTANTIATE_TEST_SUITE_P(
+    All, FadeCombination,
+    testing::Combine(testing::Values(Recipe::Curve::cosine, Recipe::Curve::linear, Recipe::Curve::geometric),
+                     testing::Values(Recipe::Per::iteration, Recipe::Per::epoch),
+                     testing::Values(Recipe::Order::together, Recipe::Order::forward, Recipe::Order::backward),
+                     testing::Values(0.0, 0.6), testing::Values(1, 9)));
 
 TEST(FadeLambda, NothingToFadeFromTheStart) {
   Recipe::Fade fade;
