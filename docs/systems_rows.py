@@ -27,12 +27,14 @@ SYSTEMS = {
     ],
     "depthshrinker": [
         ("systems-narrow/mobilenetv2-shrunk", "MobileNetV2, 7 of 14 activations by learned masks, merged"),
-        ("systems-narrow/mobilenetv2-shrunk-untaught", "the same without its early teacher"),
         ("systems-narrow/mobilenetv2-uniform", "control: evenly spaced"),
+        ("systems-narrow/mobilenetv2-shrunk-taught", "learned masks, taught by the network as it was at 40 % of the run"),
+        ("systems-narrow/mobilenetv2-uniform-taught", "control: evenly spaced, taught likewise"),
         ("systems-narrow/mobilenetv2", "control: all activations"),
         ("systems-narrow/resnet14-shrunk", "`resnet14`, 7 of 13 activations by learned masks"),
-        ("systems-narrow/resnet14-shrunk-untaught", "the same without its early teacher"),
         ("systems-narrow/resnet14-uniform", "control: evenly spaced"),
+        ("systems-narrow/resnet14-shrunk-taught", "learned masks, taught by the network as it was at 40 % of the run"),
+        ("systems-narrow/resnet14-uniform-taught", "control: evenly spaced, taught likewise"),
         ("systems-narrow/resnet14", "control: all activations"),
     ],
     "blocks": [

@@ -37,7 +37,7 @@ system vgg '.nonlinear_after == 4' model.arch=vgg model.modules=2 train.epochs=2
 system resnet '.nonlinear_after == 3' model.arch=resnet model.modules=1 train.epochs=2
 system resnet-bottleneck '.nonlinear_after == 3' model.arch=resnet-bottleneck model.modules=1 train.epochs=2
 system mobilenetv2 '.nonlinear_after == 2' model.modules=1 train.epochs=2
-system depthshrinker '.nonlinear_before == 3 and .nonlinear_after == 3' train.epochs=4 finetune.epochs=1 select.count=3 select.steps=8 \
+system depthshrinker '.nonlinear_before == 3 and .nonlinear_after == 3' train.epochs=4 finetune.epochs=1 select.count=3 select.steps=8 distill.teacher=self \
   select.images=32
 system densenet '.nonlinear_after == 3' model.modules=2 train.epochs=3 select.count=3 select.images=32
 system convnext '.nonlinear_after == 2' model.modules=2 train.epochs=3 select.count=2 select.images=32
