@@ -81,6 +81,7 @@ class Run {
   const Options& options_;
   at::Device device_;
   ImageSet images_;
+  ImageSet test_;
   HoldOut split_;
   Graph graph_;  // as it was built
   Preprocessing preprocessing_;
@@ -113,6 +114,7 @@ Run::Run(const Recipe& recipe, const Options& options)
       options_(options),
       device_(device_named(options.device)),
       images_(load_split(recipe_, options, Split::train)),
+      test_(load_test(recipe_, options_, images_)),
       split_(checked_hold_out(images_, recipe_)),
       graph_(build_network(recipe_, options.from, options.resume ? checkpoint_path(options) : "", images_)),
       preprocessing_(Preprocessing::from_metadata(graph_.metadata).value()),
@@ -445,13 +447,9 @@ void Run::estimate_statistics() {
 }
 
 double Run::test_accuracy() {
-  const ImageSet test = load_split(recipe_, options_, Split::test);
-  if (test.class_names != images_.class_names || test.image_bytes() != images_.image_bytes()) {
-    throw Error(ErrorKind::bad_input, recipe_.data.path + ": training and test images differ in classes or size");
-  }
-  std::vector<int32_t> all(static_cast<size_t>(test.count()));
+  std::vector<int32_t> all(static_cast<size_t>(test_.count()));
   std::iota(all.begin(), all.end(), 0);
-  Feed feed(test, preprocessing_, kEvaluationBatch, device_);
+  Feed feed(test_, preprocessing_, kEvaluationBatch, device_);
   return score(feed, all);
 }
 

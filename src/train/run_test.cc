@@ -166,5 +166,28 @@ TEST_F(Run, RefusesWhatCannotWork) {
   EXPECT_EQ(failure(small(), {.out = "/proc/nowhere"}).first, ErrorKind::io);
 }
 
+// Two classes of dark images; the file of the test images ends early.
+TEST_F(Run, TestImagesThatCannotBeReadAreFoundBeforeTraining) {
+  const auto write_idx = [&](const char* name, std::vector<uint8_t> sizes, size_t bytes) {
+    std::string text{0, 0, 8, static_cast<char>(sizes.size())};
+    for (const uint8_t size : sizes) text += {0, 0, 0, static_cast<char>(size)};
+    for (size_t i = 0; i < bytes; ++i) text += static_cast<char>(i % 2);
+    fs::create_directories(out("data"));
+    std::ofstream(out("data") / name, std::ios::binary) << text;
+  };
+  write_idx("train-images-idx3-ubyte", {40, 16, 16}, 40 * 256);
+  write_idx("train-labels-idx1-ubyte", {40}, 40);
+  write_idx("t10k-images-idx3-ubyte", {4, 16, 16}, 4 * 256 - 1);
+  write_idx("t10k-labels-idx1-ubyte", {4}, 4);
+  const std::string path = "data.path=" + out("data").string();
+  const Recipe recipe = small({path.c_str(), "data.validation=4", "model.height=0", "model.width=0"});
+  const auto [kind, text] = failure(recipe, {.out = out("a")});
+  EXPECT_EQ(kind, ErrorKind::bad_input);
+  expect_contains(text, "t10k-images-idx3-ubyte");
+  EXPECT_FALSE(fs::exists(out("a")));
+  write_idx("t10k-images-idx3-ubyte", {4, 16, 16}, 4 * 256);
+  EXPECT_EQ(run(recipe, {.out = out("a")}).epochs, 3);
+}
+
 }  // namespace
 }  // namespace reducenet::train

@@ -48,6 +48,14 @@ ImageSet load_split(const Recipe& recipe, const Options& options, Split split) {
   return images;
 }
 
+ImageSet load_test(const Recipe& recipe, const Options& options, const ImageSet& training) {
+  ImageSet test = load_split(recipe, options, Split::test);
+  if (test.class_names != training.class_names || test.image_bytes() != training.image_bytes()) {
+    throw Error(ErrorKind::bad_input, recipe.data.path + ": training and test images differ in classes or size");
+  }
+  return test;
+}
+
 HoldOut checked_hold_out(const ImageSet& images, const Recipe& recipe) {
   if (recipe.data.validation >= images.count()) {
     throw Error(ErrorKind::usage,
