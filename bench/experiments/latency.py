@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Latency before and after the collapse of every network that a grid has trained, into docs/results/GRID_latency.json.
 
-    bench/experiments/latency.py systems [--tool build/reducenet]
+    bench/experiments/latency.py systems [--missing] [--tool build/reducenet]
 
 `bench --threads 1` of runs/GRID/CELL/model.safetensors and deployed.safetensors, batch 1, in our runtime. Where those files are gone
 and only the result is left, the same recipe makes the network again in one epoch on 256 generated images: another network by its
@@ -40,10 +40,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", help="a folder of docs/results")
     parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
+    parser.add_argument("--missing", action="store_true", help="keep what this kind of CPU has measured before, measure the rest")
     options = parser.parse_args()
     tool, targets, cells = options.tool.resolve(), grid_cells(options.grid), {}
+    target = ROOT / f"docs/results/{options.grid}_latency.json"
+    if options.missing and target.exists():
+        before = json.loads(target.read_text())
+        if before["machine"] != cpu_model():
+            parser.error(f"{target} was measured on {before['machine']}")
+        cells = {name: {"commit": before["commit"], **cell} for name, cell in before["cells"].items()}
     for result in sorted((ROOT / "docs/results" / options.grid).glob("*.json")):
         name, folder = result.stem, ROOT / "runs" / options.grid / result.stem
+        if name in cells:
+            continue
         record = json.loads(result.read_text())
         if (folder / "deployed.safetensors").exists():
             cells[name] = {**measure(tool, folder), "weights": "trained"}
@@ -51,10 +60,10 @@ def main():
             with tempfile.TemporaryDirectory() as out:
                 make_again(tool, record["command"], targets[record["cell"]].get("collapse", "module"), pathlib.Path(out))
                 cells[name] = {**measure(tool, pathlib.Path(out)), "weights": "untrained"}
+        cells[name]["commit"] = commit()
         print(f"{name}: {cells[name]['trained_ms']:.3f} → {cells[name]['deployed_ms']:.3f} ms", flush=True)
-    target = ROOT / f"docs/results/{options.grid}_latency.json"
-    record = {"cells": cells, "command": f"bench/experiments/latency.py {options.grid}", "commit": commit(),
-              "machine": cpu_model()}
+    record = {"cells": dict(sorted(cells.items())), "command": f"bench/experiments/latency.py {options.grid}",
+              "commit": commit(), "machine": cpu_model()}
     target.write_text(json.dumps(record, indent=1) + "\n")
 
 
