@@ -136,15 +136,10 @@ void Driver::round_from(size_t first, bool all) {
     }
     if (!all && !alone) continue;
     for (const ValueId in : node.inputs) {
-      if (in) round(node, in);
+      if (!in || !graph_[in].constant || graph_[in].constant->dtype() != DType::f64) continue;
+      graph_[in].constant = rounded(node, in, *graph_[in].constant, graph_[in].dtype);
     }
   }
-}
-
-void Driver::round(const Node& node, ValueId in) {
-  Value& value = graph_[in];
-  if (!value.constant || value.constant->dtype() != DType::f64) return;
-  value.constant = rounded(node, in, *value.constant, value.dtype);
 }
 
 bool Driver::visit(NodeId id) {
@@ -386,6 +381,7 @@ void Driver::revisit_around(ValueId value) {
 }
 
 Collapsed Driver::finish(bool in_double) && {
+  if (!in_double) round_from(0, true);
   std::vector<Node> nodes;
   std::vector<Refusal> refused;
   for (size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -395,10 +391,9 @@ Collapsed Driver::finish(bool in_double) && {
   graph_.nodes = std::move(nodes);
   sort_topologically(graph_);
   remove_dead(graph_);
-  for (const Node& node : graph_.nodes) {
-    for (const ValueId in : node.inputs) {
-      if (in && !in_double) round(node, in);
-    }
+  for (Value& value : graph_.values) {  // what no node reads: an output that is constant
+    if (in_double || !value.constant || value.constant->dtype() != DType::f64) continue;
+    value.constant = value.constant->cast(value.dtype);
   }
   return {std::move(graph_), std::move(steps_), std::move(refused), {}};
 }

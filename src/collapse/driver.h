@@ -40,7 +40,6 @@ class Driver {
   /// Rounds the constants of nodes from `first` on to the dtypes of the model, all or those that no neighbour can
   /// merge.
   void round_from(size_t first, bool all);
-  void round(const Node& node, ValueId in);
   bool may_step() const { return options_.stop_after < 0 || static_cast<int64_t>(steps_.size()) < options_.stop_after; }
   /// Applies the patch, if that is what `outcome` is and nothing speaks against it.
   bool take(std::string_view rule, NodeId node, Outcome outcome, bool weighed);

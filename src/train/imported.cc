@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "graph/index_shapes.h"
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
 
@@ -123,11 +124,10 @@ std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
   for (const Node& node : graph.nodes) {
     const ValueId made = node.outputs.at(0);
     const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
-    const auto& shape = graph[node.inputs.at(0)].shape;
-    if (shape_of != nullptr && shape && !shape_of->size) {
-      const auto rank = std::ssize(*shape), end = std::clamp<int64_t>(shape_of->end, -rank, rank);
-      const int64_t first = shape_of->start + (shape_of->start < 0 ? rank : 0), last = end + (end < 0 ? rank : 0);
-      const std::vector<int64_t> sizes(shape->begin() + first, shape->begin() + std::max(first, last));
+    if (shape_of != nullptr && !shape_of->size && graph[node.inputs.at(0)].shape) {
+      const Shape& shape = *graph[node.inputs[0]].shape;
+      const auto [first, last] = shape_range(*shape_of, shape.size());
+      const std::vector<int64_t> sizes(shape.begin() + first, shape.begin() + last);
       numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
       part[made].constant = numbers[made.index];
     } else if (node.outputs.size() == 1 && !is_float(graph[made].dtype) && std::ranges::all_of(node.inputs, is_known)) {

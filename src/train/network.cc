@@ -136,8 +136,8 @@ void Network::load_constants(const NetworkOptions& options) {
       assign(node, 0, Role::parameter);
       assign(node, 1, Role::parameter);
     } else if (binary && (binary->kind == Binary::Kind::add || binary->kind == Binary::Kind::mul)) {
-      for (size_t i = 0; i < 2;
-           ++i) {  // a scalar belongs to a formula: the epsilon of a norm written out, a GELU's 0.5
+      // A scalar belongs to a formula: the epsilon of a norm written out, a GELU's 0.5.
+      for (size_t i = 0; i < 2; ++i) {
         const Tensor* const constant = graph_.constant(node.inputs[i]);
         if (constant != nullptr && !constant->shape().empty()) assign(node, i, Role::parameter);
       }
