@@ -5,11 +5,28 @@
 
 namespace reducenet::train {
 
+namespace {
+
+/// More than this stays in the host's memory: a GPU's is for the network.
+constexpr size_t kMostResidentBytes = size_t{4} << 30;
+
+Augmented best_place(const ImageSet& images, at::Device device) {
+  return device.is_cuda() && images.pixels.size() <= kMostResidentBytes ? Augmented::on_device : Augmented::on_host;
+}
+
+}  // namespace
+
 Feed::Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device)
+    : Feed(images, preprocessing, batch, device, best_place(images, device)) {}
+
+Feed::Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device,
+           Augmented where)
     : writer_(images, preprocessing), batch_(batch), device_(device) {
-  const auto options = at::TensorOptions(at::kFloat).pinned_memory(device.is_cuda());
-  even_ = at::empty({batch * images.image_bytes()}, options);
-  odd_ = at::empty({batch * images.image_bytes()}, options);
+  if (where == Augmented::on_device) resident_.emplace(images, preprocessing, device);
+  const int64_t floats = resident_ ? 0 : batch * images.image_bytes();
+  const auto options = at::TensorOptions(at::kFloat).pinned_memory(device.is_cuda() && !resident_);
+  even_ = at::empty({floats}, options);
+  odd_ = at::empty({floats}, options);
 }
 
 Loader Feed::loader(std::span<const int32_t> order, const Augmentation& augmentation, uint64_t seed, int64_t epoch,
@@ -21,14 +38,15 @@ Loader Feed::loader(std::span<const int32_t> order, const Augmentation& augmenta
 }
 
 Labelled Feed::tensors(const Batch& batch) const {
+  const at::Tensor labels = at::from_blob(batch.labels.data(), {batch.count()}, at::kLong);
+  const auto placed = [&](const at::Tensor& t) { return device_.is_cuda() ? t.to(device_, /*non_blocking=*/true) : t; };
+  if (resident_ && batch.count() > 0) return {resident_->pixels(batch.views, batch.cutout), placed(labels)};
   const ImageSet& images = writer_.images();
   const int64_t row = images.width * images.channels;
   const at::Tensor pixels =
       at::from_blob(batch.pixels.data(), {batch.count(), images.channels, images.height, images.width},
                     {images.height * row, 1, row, images.channels}, at::kFloat);
-  const at::Tensor labels = at::from_blob(batch.labels.data(), {batch.count()}, at::kLong);
-  if (!device_.is_cuda()) return {pixels, labels};
-  return {pixels.to(device_, /*non_blocking=*/true), labels.to(device_, /*non_blocking=*/true)};
+  return {placed(pixels), placed(labels)};
 }
 
 Score evaluate(Network& network, Feed& feed, std::span<const int32_t> order, bool by_batch) {

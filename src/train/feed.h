@@ -2,25 +2,34 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 
 #include "train/loader.h"
 #include "train/network.h"
+#include "train/resident.h"
 
 namespace reducenet::train {
 
 /// A batch on the network's device; empty at the end of the order.
 struct Labelled {
-  at::Tensor pixels;  ///< [N,C,H,W] with channels-last strides, in the loader's memory where the device is the CPU
+  at::Tensor pixels;  ///< [N,C,H,W] with channels-last strides, perhaps in the loader's memory
   at::Tensor labels;  ///< [N]
   explicit operator bool() const { return labels.defined() && labels.numel() > 0; }
+};
+
+/// Where a batch's pixels are made from its images.
+enum class Augmented {
+  on_host,    ///< by the loader's thread, then copied to the device
+  on_device,  ///< from the images' bytes, which lie there
 };
 
 /// Images as batches of tensors.
 class Feed {
  public:
-  /// `images` must outlive the feed.
+  /// `images` must outlive the feed. On a GPU whatever fits is augmented there, on a CPU by the loader's thread.
   Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device);
+  Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device, Augmented where);
   int64_t batch() const { return batch_; }
   /// Batches first, first + 1, … of one epoch; one such loader at a time.
   Loader loader(std::span<const int32_t> order, const Augmentation& augmentation = {}, uint64_t seed = 0,
@@ -32,7 +41,8 @@ class Feed {
   ImageWriter writer_;
   int64_t batch_;
   at::Device device_;
-  at::Tensor even_, odd_;
+  std::optional<ResidentImages> resident_;
+  at::Tensor even_, odd_;  // floats of the loader's batches, unless resident
 };
 
 struct Score {

@@ -37,7 +37,8 @@ Preprocessing preprocessing_for(const ImageSet& images) {
 
 std::vector<float> written(const ImageSet& images, const Augmentation& augmentation, uint64_t random) {
   std::vector<float> out(static_cast<size_t>(images.image_bytes()), -99.0F);
-  ImageWriter(images, preprocessing_for(images)).write(0, augmentation, random, out.data());
+  const View view = draw_view(0, images.height, images.width, augmentation, random);
+  ImageWriter(images, preprocessing_for(images)).write(view, augmentation.cutout, out.data());
   return out;
 }
 
