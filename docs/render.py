@@ -11,6 +11,7 @@ import pathlib
 import re
 import statistics
 import sys
+import tomllib
 
 from systems_rows import SYSTEMS
 
@@ -51,6 +52,37 @@ def spread(values, digits=2):
     if len(values) == 1:
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def grid_order(grid):
+    """The cells of bench/experiments/GRID.toml in their order."""
+    return [cell["name"] for cell in tomllib.loads((ROOT / "bench/experiments" / f"{grid}.toml").read_text())["cell"]]
+
+
+def ingredients(grid, control):
+    """One row a cell of docs/results/GRID that has results, beside the same seeds of its control."""
+    def table():
+        cells = load(grid)
+        against = {r["seed"]: 100 * r["deployed_top1"] for r in cells[control]}
+        body = []
+        for name in grid_order(grid):
+            results = cells.get(name)
+            if not results:
+                continue
+            last = results[-1]
+            differences = [100 * r["deployed_top1"] - against[r["seed"]] for r in results if r["seed"] in against]
+            body.append([
+                f"`{name}`",
+                spread([100 * r["deployed_top1"] for r in results]),
+                len(results),
+                "" if name == control else f"{statistics.mean(differences):+.2f}",
+                f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}",
+                f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
+                f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
+            ])
+        return rows(["cell", "deployed top-1, %", "seeds", f"against `{control}`, the same seeds", "training, min",
+                     "max abs error of the collapse", "command"], body)
+    return table
 
 
 def experiments(grid, names=None):
