@@ -59,15 +59,15 @@ def grid_order(grid):
     return [cell["name"] for cell in tomllib.loads((ROOT / "bench/experiments" / f"{grid}.toml").read_text())["cell"]]
 
 
-def ingredients(grid, control):
-    """One row a cell of docs/results/GRID that has results, beside the same seeds of its control."""
+def ingredients(grid, control, having=""):
+    """One row a cell of docs/results/GRID whose name has that part and that has results, beside the same seeds of its control."""
     def table():
         cells = load(grid)
-        against = {r["seed"]: 100 * r["deployed_top1"] for r in cells[control]}
+        against = {r["seed"]: 100 * r["deployed_top1"] for r in cells.get(control, [])}
         body = []
         for name in grid_order(grid):
             results = cells.get(name)
-            if not results:
+            if not results or having not in name:
                 continue
             last = results[-1]
             differences = [100 * r["deployed_top1"] - against[r["seed"]] for r in results if r["seed"] in against]
@@ -75,7 +75,7 @@ def ingredients(grid, control):
                 f"`{name}`",
                 spread([100 * r["deployed_top1"] for r in results]),
                 len(results),
-                "" if name == control else f"{statistics.mean(differences):+.2f}",
+                f"{statistics.mean(differences):+.2f}" if differences and name != control else "",
                 f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}",
                 f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
                 f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
@@ -112,7 +112,7 @@ def experiments(grid, names=None):
 
 def train_speed():
     body = []
-    for path in sorted((RESULTS / "train_speed").glob("*.json")):
+    for path in sorted((RESULTS / "train_speed").glob("threads*.json")):
         r = json.loads(path.read_text())
         body.append([r["threads"], r["expansion"], f"{r['ours_images_per_s']:.0f}", f"{r['peer_images_per_s']:.0f}",
                      f"**{r['ratio']:.2f}**", r["rounds"],
@@ -120,6 +120,21 @@ def train_speed():
                      f"--rounds {r['rounds']}`"])
     return rows(["threads", "expansion", "ours, images/s", "PyTorch, images/s", "ratio (median of pairs)", "pairs",
                  "command"], body)
+
+
+def time_to_accuracy():
+    path = RESULTS / "train_speed/accuracy.json"
+    if not path.exists():
+        return ""
+    body = []
+    for run in json.loads(path.read_text())["runs"]:
+        ours, peer = run["ours"], run["peer"]
+        body.append([run["seed"], f"{points(run['reached_by_both'])}", f"{run['ours_s']:.0f}", f"{run['peer_s']:.0f}",
+                     f"{ours['epochs'][-1]['seconds']:.0f}", f"{peer['epochs'][-1]['seconds']:.0f}",
+                     f"**{peer['epochs'][-1]['seconds'] / ours['epochs'][-1]['seconds']:.2f}**", points(ours["top1"]),
+                     points(peer["top1"])])
+    return rows(["seed", "best held-out top-1 that both reach, %", "ours, s", "PyTorch, s", "all epochs: ours, s", "PyTorch, s",
+                 "ratio", "test top-1: ours, %", "PyTorch, %"], body)
 
 
 COLLAPSE_FORMS = ["training", "onnxsim", "onnxoptimizer", "own", "ours"]
@@ -426,10 +441,14 @@ TABLES = {
     "collapse-strips": collapse_strips,
     "collapse-search": collapse_search,
     "train-speed": train_speed,
+    "train-accuracy": time_to_accuracy,
     "linear": experiments("foundation", ["article20", "article20-flatten", "article20-linear", "article20-linear-flatten",
                           "softmax-phases", "softmax-pixels"]),
     "reduce": experiments("foundation", ["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
     "fading": experiments("fading"),
+    "fading-tiny": ingredients("fading-tiny", "plain11"),
+    "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
+    "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early"]),
 }
 
 
