@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Time to accuracy against the plain PyTorch loop: one recipe, the same epochs, accuracy over wall-clock time.
 
-    /usr/bin/python3 bench/train_speed/accuracy.py --data cifar10-jpeg.tar.zst [--epochs 6] [--seeds 0 1 2] [--json FILE]
+    bench/train_speed/accuracy.py --data cifar10-jpeg.tar.zst [--epochs 6] [--seeds 0 1 2] [--widths 16 32 64]
+        [--json FILE]
 
 `recipes/cifar10-reduce20.toml` by ./reducenet and by peer.py, both at once, each on one core with one thread; they change
 cores from seed to seed. Seconds are the training's with its look at 5,000 held-out images after every epoch: 45,000 images
@@ -114,7 +115,8 @@ def main():
                   f"{options.epochs} epochs {ours['epochs'][-1]['seconds']:.0f} s ({peer['epochs'][-1]['seconds']:.0f} s), "
                   f"test {100 * ours['top1']:.2f} % ({100 * peer['top1']:.2f} %)", flush=True)
     if options.json:
-        command = f"/usr/bin/python3 bench/train_speed/accuracy.py --data {options.data.name} --epochs {options.epochs}"
+        command = (f"bench/train_speed/accuracy.py --data {options.data.name} --epochs {options.epochs} "
+                   f"--widths {' '.join(map(str, options.widths))} --seeds {' '.join(map(str, options.seeds))}")
         options.json.write_text(json.dumps({"command": command, "recipe": RECIPE, "commit": commit(), "machine": cpu_model(),
                                             "widths": options.widths, "epochs": options.epochs, "runs": runs}, indent=1) + "\n")
 
