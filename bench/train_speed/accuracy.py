@@ -101,6 +101,8 @@ def main():
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     options.data = options.data.resolve()
+    if not options.data.exists():
+        parser.error(f"no such file: {options.data}")
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
