@@ -4,7 +4,6 @@
 #include <c10/core/GradMode.h>
 
 namespace reducenet::train {
-
 namespace {
 
 /// More than this stays in the host's memory: a GPU's is for the network.
@@ -21,10 +20,21 @@ Feed::Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t b
 
 Feed::Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device,
            Augmented where)
-    : writer_(images, preprocessing), batch_(batch), device_(device) {
-  if (where == Augmented::on_device) resident_.emplace(images, preprocessing, device);
-  const int64_t floats = resident_ ? 0 : batch * images.image_bytes();
-  const auto options = at::TensorOptions(at::kFloat).pinned_memory(device.is_cuda() && !resident_);
+    : writer_(images, preprocessing), device_(device) {
+  if (where == Augmented::on_device) resident_ = std::make_shared<ResidentImages>(images, preprocessing, device);
+  set_batch(batch);
+}
+
+Feed Feed::with_batch(int64_t batch) const {
+  Feed other = *this;
+  other.set_batch(batch);
+  return other;
+}
+
+void Feed::set_batch(int64_t batch) {
+  batch_ = batch;
+  const int64_t floats = resident_ ? 0 : batch * writer_.images().image_bytes();
+  const auto options = at::TensorOptions(at::kFloat).pinned_memory(device_.is_cuda() && !resident_);
   even_ = at::empty({floats}, options);
   odd_ = at::empty({floats}, options);
 }

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
+#include <memory>
 #include <span>
 
 #include "train/loader.h"
@@ -30,6 +30,8 @@ class Feed {
   /// `images` must outlive the feed. On a GPU whatever fits is augmented there, on a CPU by the loader's thread.
   Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device);
   Feed(const ImageSet& images, const Preprocessing& preprocessing, int64_t batch, at::Device device, Augmented where);
+  /// The same images in batches of another size; those that lie on a device lie there once.
+  Feed with_batch(int64_t batch) const;
   int64_t batch() const { return batch_; }
   /// Batches first, first + 1, … of one epoch; one such loader at a time.
   Loader loader(std::span<const int32_t> order, const Augmentation& augmentation = {}, uint64_t seed = 0,
@@ -38,11 +40,12 @@ class Feed {
   Labelled tensors(const Batch& batch) const;
 
  private:
+  void set_batch(int64_t batch);
   ImageWriter writer_;
-  int64_t batch_;
+  int64_t batch_ = 0;
   at::Device device_;
-  std::optional<ResidentImages> resident_;
-  at::Tensor even_, odd_;  // floats of the loader's batches, unless resident
+  std::shared_ptr<const ResidentImages> resident_;  // nullptr: on the host
+  at::Tensor even_, odd_;                           // floats of the loader's batches, unless resident
 };
 
 struct Score {

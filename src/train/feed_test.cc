@@ -56,6 +56,24 @@ TEST_P(FeedOnDevice, MakesTheBatchesOfTheHostToTheBit) {
   }
 }
 
+TEST(Feed, WithAnotherBatchServesTheSameImages) {
+  const ImageSet images = noise(45, 6, 6, 3);
+  const Preprocessing preprocessing{
+      .height = 6, .width = 6, .channels = 3, .mean = {0.4, 0.5, 0.6}, .std = {0.2, 0.2, 0.3}};
+  std::vector<int32_t> order(45);
+  std::iota(order.begin(), order.end(), 0);
+  for (const Augmented where : {Augmented::on_host, Augmented::on_device}) {
+    Feed small(images, preprocessing, 15, at::kCPU, where), large = small.with_batch(45);
+    EXPECT_EQ(small.batch(), 15);
+    EXPECT_EQ(large.batch(), 45);
+    Loader parts = small.loader(order), whole = large.loader(order);
+    const at::Tensor all = large.tensors(whole.next()).pixels;
+    for (int64_t first = 0; first < 45; first += 15) {
+      EXPECT_TRUE(at::equal(small.tensors(parts.next()).pixels, all.narrow(0, first, 15)));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Augmentations, FeedOnDevice,
                          testing::Values(Case{3, 12, 12, {}}, Case{3, 12, 12, {.crop = 4}},
                                          Case{3, 12, 12, {.flip = true}}, Case{3, 12, 12, {.cutout = 5}},

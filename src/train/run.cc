@@ -124,7 +124,7 @@ Run::Run(const Recipe& recipe, const Options& options)
       steps_per_epoch_(static_cast<int64_t>(split_.training.size()) / batch_),
       steps_(steps_per_epoch_ * recipe_.train.epochs),
       feed_(images_, preprocessing_, batch_, device_),
-      validation_feed_(images_, preprocessing_, kEvaluationBatch, device_),
+      validation_feed_(feed_.with_batch(kEvaluationBatch)),
       control_(make_control(fade_plan())),
       gates_(graph_, recipe_.gate) {
   if (recipe_.optimizer.ema > 0) average_.emplace(network_, recipe_.optimizer.ema);
