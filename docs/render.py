@@ -11,11 +11,13 @@ import pathlib
 import re
 import statistics
 import sys
-import tomllib
 
 from systems_rows import SYSTEMS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench/experiments"))
+from run import grid_cells  # noqa: E402
+
 RESULTS = ROOT / "docs/results"
 
 LABELS = {
@@ -54,9 +56,9 @@ def spread(values, digits=2):
     return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def grid_order(grid):
-    """The cells of bench/experiments/GRID.toml in their order."""
-    return [cell["name"] for cell in tomllib.loads((ROOT / "bench/experiments" / f"{grid}.toml").read_text())["cell"]]
+def any_seed(result):
+    """Its command, with S for the seed."""
+    return f"`{result['command'].replace('train.seed=' + str(result['seed']), 'train.seed=S')}`"
 
 
 def ingredients(grid, control, having=""):
@@ -65,7 +67,7 @@ def ingredients(grid, control, having=""):
         cells = load(grid)
         against = {r["seed"]: 100 * r["deployed_top1"] for r in cells.get(control, [])}
         body = []
-        for name in grid_order(grid):
+        for name in grid_cells(grid):
             results = cells.get(name)
             if not results or having not in name:
                 continue
@@ -78,7 +80,7 @@ def ingredients(grid, control, having=""):
                 f"{statistics.mean(differences):+.2f}" if differences and name != control else "",
                 f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}",
                 f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
-                f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
+                any_seed(last),
             ])
         return rows(["cell", "deployed top-1, %", "seeds", f"against `{control}`, the same seeds", "training, min",
                      "max abs error of the collapse", "command"], body)
@@ -103,7 +105,7 @@ def experiments(grid, names=None):
                 f"{last['collapse']['macs_after'] / 1e6:.2f}",
                 last["collapse"]["nonlinear_after"],
                 f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
-                f"`{last['command'].replace('train.seed=' + str(last['seed']), 'train.seed=S')}`",
+                any_seed(last),
             ])
         return rows(["network (10 epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
                      "max abs error of the collapse", "command"], body)
@@ -123,16 +125,11 @@ def train_speed():
 
 
 def time_to_accuracy():
-    path = RESULTS / "train_speed/accuracy.json"
-    if not path.exists():
-        return ""
     body = []
-    for run in json.loads(path.read_text())["runs"]:
-        ours, peer = run["ours"], run["peer"]
-        body.append([run["seed"], f"{points(run['reached_by_both'])}", f"{run['ours_s']:.0f}", f"{run['peer_s']:.0f}",
-                     f"{ours['epochs'][-1]['seconds']:.0f}", f"{peer['epochs'][-1]['seconds']:.0f}",
-                     f"**{peer['epochs'][-1]['seconds'] / ours['epochs'][-1]['seconds']:.2f}**", points(ours["top1"]),
-                     points(peer["top1"])])
+    for run in json.loads((RESULTS / "train_speed/accuracy.json").read_text())["runs"]:
+        ours, peer = (run[side]["epochs"][-1]["seconds"] for side in ("ours", "peer"))
+        body.append([run["seed"], points(run["reached_by_both"]), f"{run['ours_s']:.0f}", f"{run['peer_s']:.0f}", f"{ours:.0f}",
+                     f"{peer:.0f}", f"**{peer / ours:.2f}**", points(run["ours"]["top1"]), points(run["peer"]["top1"])])
     return rows(["seed", "best held-out top-1 that both reach, %", "ours, s", "PyTorch, s", "all epochs: ours, s", "PyTorch, s",
                  "ratio", "test top-1: ours, %", "PyTorch, %"], body)
 

@@ -30,8 +30,6 @@ class Module(nn.Module):
         self.conv2 = nn.Conv2d(middle, outputs, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = stride == 1 and inputs == outputs
-        for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight)
         self.slope = 0.0  # 1 − λ: the fade as one fused op, leaky_relu
 
     def forward(self, x):
@@ -46,7 +44,11 @@ def network(modules, widths, expansion):
         for i in range(modules):
             layers.append(Module(channels, width, 2 if stage and i == 0 else 1, expansion))
             channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    return model
 
 
 def normalised(batch):
@@ -56,16 +58,20 @@ def normalised(batch):
     return ((batch.float() - mean) * scale).permute(0, 3, 1, 2)
 
 
+def padded(images):
+    """NHWC bytes with four black pixels on every side."""
+    return F.pad(images, (0, 0, 4, 4, 4, 4))
+
+
 def batches(images, labels, indices):
-    """Random crop (padding 4) and flip of whole batches, normalised, channels-last; `indices`: the images of each batch."""
-    padded = F.pad(images.float().permute(0, 3, 1, 2), (4, 4, 4, 4)).permute(0, 2, 3, 1).to(torch.uint8).contiguous()
+    """Random crop and flip of whole batches of padded images, normalised, channels-last; `indices`: the images of each."""
     span = torch.arange(32)
     for index in indices:
         size = len(index)
         rows = torch.randint(9, (size, 1)) + span
         columns = torch.randint(9, (size, 1)) + span
         columns = torch.where(torch.rand(size, 1) < 0.5, columns.flip(1), columns)
-        batch = padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        batch = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
         yield normalised(batch), labels[index]
 
 
@@ -110,7 +116,7 @@ def top1(model, images, labels):
 
 
 def speed(options):
-    images = torch.randint(256, (10000, 32, 32, 3), dtype=torch.uint8)
+    images = padded(torch.randint(256, (10000, 32, 32, 3), dtype=torch.uint8))
     labels = torch.randint(10, (10000,))
     model, fades, optimizer = learner(options)
     total = options.warmup + options.steps
@@ -127,7 +133,7 @@ def speed(options):
 def accuracy(options):
     """recipes/cifar10-reduce20.toml: cosine learning rate after one epoch of warm-up, cosine fade over 80 % of the run."""
     data = {k: torch.from_numpy(v) for k, v in numpy.load(options.data).items()}
-    images, labels = data["training_images"], data["training_labels"]
+    images, labels = padded(data["training_images"]), data["training_labels"]
     model, fades, optimizer = learner(options)
     start = time.perf_counter()
     steps = math.ceil(len(images) / options.batch)
