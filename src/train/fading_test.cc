@@ -94,6 +94,22 @@ TEST_F(Fading, FineTuningRestartsTheLearningRate) {
   EXPECT_LT(result.history[4].lr, 0.002);
 }
 
+TEST_F(Fading, FineTuningCanTrainTheCollapsedNetwork) {
+  const Recipe recipe = small({"train.epochs=3", "finetune.epochs=2", "finetune.merge=true", "fade.end=0.9"});
+  const Result result = whole_and_parts(recipe);  // interrupted after 17 and 30 of 36 steps: merged, and not begun
+  const Graph trained = load(out("whole") / "model.safetensors");
+  EXPECT_EQ(std::ranges::count_if(trained.nodes, [](const Node& n) { return std::holds_alternative<Conv2d>(n.op); }),
+            3);
+  EXPECT_EQ(count_nonlinear(trained), kOwn);
+  EXPECT_EQ(result.history.back().fade.max, 0);
+  EXPECT_LT(result.history.back().loss, result.history.front().loss);
+  // Every kind of state that a run carries over.
+  for (const char* setting :
+       {"distill.teacher=ema", "fade.control=gate", "fade.control=loss", "optimizer.algorithm=adamw"}) {
+    whole_and_parts(small({"train.epochs=4", "finetune.epochs=1", "finetune.merge=true", "fade.end=0.9", setting}));
+  }
+}
+
 TEST_F(Fading, HalfPrecisionIsNearAndNotTheSame) {
   const Recipe full = small({"train.epochs=1", "optimizer.lr=0.02"});
   const Recipe half = small({"train.epochs=1", "optimizer.lr=0.02", "train.precision=bf16"});
@@ -109,6 +125,7 @@ TEST_F(Fading, SettingsThatContradictAreRefused) {
     expect_contains(text, part);
   };
   refused({"finetune.epochs=3"}, "finetune.epochs = 3 leaves none");
+  refused({"finetune.merge=true"}, "finetune.epochs");
   refused({"fade.control=gate", "data.validation=0"}, "held-out images");
   refused({"distill.teacher=self"}, "fade.start");
   refused({"select.by=uniform"}, "select.count");

@@ -44,7 +44,7 @@ Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
   Recipe step = base_recipe(recipe, seed);
   step.model.arch = "import";
   step.train.epochs = recipe.frontier.epochs;
-  step.finetune.epochs = 0;
+  step.finetune = {};
   step.optimizer.lr = recipe.frontier.lr;
   step.optimizer.warmup = 0;
   step.fade.start = recipe.frontier.start;
@@ -58,7 +58,7 @@ Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
 /// "plain11 model.branches=1x1": the architecture, then settings.
 Recipe control_recipe(const Recipe& recipe, int64_t seed, const std::string& control, double lr) {
   Recipe made = base_recipe(recipe, seed);
-  made.finetune.epochs = 0;
+  made.finetune = {};
   made.train.epochs = epochs_after(recipe, recipe.frontier.survivors.size());
   made.optimizer.lr = lr;
   std::istringstream words(control);
@@ -112,7 +112,7 @@ std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
                         .after = fmt::format("k{}{}", survivors, suffix),
                         .deep = deep};
       cell.recipe.model.arch = "import";
-      cell.recipe.finetune.epochs = 0;
+      cell.recipe.finetune = {};
       cell.recipe.train.epochs = cell.epochs;
       cells.push_back(std::move(cell));
     }

@@ -9,6 +9,7 @@
 #include "train/checkpoint.h"
 #include "train/gates.h"
 #include "train/imported.h"
+#include "train/merge.h"
 #include "train/ops.h"
 
 namespace reducenet::train {
@@ -81,9 +82,13 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
     throw Error(ErrorKind::usage,
                 fmt::format("model.classes = {}, but the data have {}", recipe.model.options.classes, found));
   }
-  if (imports(recipe) && !resumed.empty()) return load_model(resumed);
+  if (!resumed.empty() && (imports(recipe) || recipe.finetune.merge)) {
+    Graph kept = load_model(resumed);
+    if (imports(recipe) || is_merged(kept)) return kept;
+  }
   Graph graph =
       imports(recipe) ? import_network(recipe, from, images, classes) : build_architecture(recipe, images, classes);
+  graph.metadata.erase(kMerged);
   if (!Preprocessing::from_metadata(graph.metadata)) Preprocessing::of(images).to_metadata(graph.metadata);
   set_class_names(graph.metadata, images.class_names);
   graph.metadata["recipe"] = print(recipe);

@@ -7,8 +7,8 @@ namespace reducenet::train {
 
 /// The network that a run trains, with preprocessing, class names and recipe in its metadata: the recipe's architecture
 /// for these images, or, for "import", the model in `from` (see import_network). With `select`, every
-/// activation that may vanish has become a fade. `resumed`: the checkpoint of the run, which has an imported graph in
-/// it; empty at the start.
+/// activation that may vanish has become a fade. `resumed`: the checkpoint of the run, which has an imported or
+/// merged graph in it; empty at the start.
 Graph build_network(const Recipe& recipe, const std::filesystem::path& from, const std::filesystem::path& resumed,
                     const ImageSet& images);
 

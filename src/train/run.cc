@@ -19,6 +19,7 @@
 #include "train/distill.h"
 #include "train/gates.h"
 #include "train/graphs.h"
+#include "train/merge.h"
 #include "train/recipe_check.h"
 #include "train/records.h"
 #include "train/selection.h"
@@ -61,7 +62,9 @@ class Run {
   void begin_fading();
   void know_survivors();
   FadeSummary set_fades(int64_t step);
+  void merge_for_finetuning();
 
+  bool finetuning() const { return state_.step >= main_steps(recipe_, at(0)); }
   bool train_epoch();
   void train_step(const Batch& batch);
   at::Tensor loss_of(const Labelled& in, const at::Tensor& scores, const at::Tensor& cross_entropy);
@@ -145,8 +148,10 @@ void Run::start_or_resume() {
     load_state(checkpoint, state);
     check_same_recipe(recipe_, state.recipe, checkpoint);
     state_ = state;
-    if (state_.begun) know_survivors();
-    control_->restore(state_.control.substr(1));
+    if (!is_merged(graph_)) {
+      if (state_.begun) know_survivors();
+      control_->restore(state_.control.substr(1));
+    }
     message(fmt::format("going on from {}: step {} of {}", checkpoint.string(), state_.step, steps_));
   } else {
     if (!options_.from.empty() && !imports(recipe_)) {
@@ -178,7 +183,7 @@ RunState Run::state_now() const {
   RunState state = state_;
   if (average_) state.average_updates = average_->updates();
   if (teacher_average_) state.teacher_updates = teacher_average_->updates();
-  state.control = fmt::format("x{}", control_->state());
+  if (!is_merged(graph_)) state.control = fmt::format("x{}", control_->state());
   state.seconds = seconds_before_ + clock_.seconds();
   return state;
 }
@@ -261,8 +266,35 @@ Result Run::go() {
   return finish();
 }
 
+/// The network as it will be deployed takes the place of the deep one.
+void Run::merge_for_finetuning() {
+  if (!state_.begun) begin_fading();
+  set_fades(state_.step);
+  const int64_t batches = std::clamp<int64_t>(recipe_.train.batch_norm_batches, 1, steps_per_epoch_);
+  const int64_t epoch = state_.step / steps_per_epoch_;
+  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
+  Loader loader = feed_.loader(order, augmentation(), seed(), epoch);
+  const Graph deep = network_.graph();
+  graph_ = merge(
+      deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, device_);
+  network_ = Network(graph_, {}, device_);
+  optimizer_ = Optimizer(network_, recipe_.optimizer);
+  gates_ = Gates(graph_, recipe_.gate);
+  if (average_) average_.emplace(network_, recipe_.optimizer.ema);
+  if (teacher_average_) teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
+  for (auto* average : {&average_, &teacher_average_}) {
+    if (*average) (*average)->restart();
+  }
+  state_.control = fmt::format("x{}", control_->state());
+  going_.clear();
+  if (teacher_) make_teacher();
+  message(fmt::format("fine-tuning what the network collapses into: {:.2f} M MACs, {:.2f} M before",
+                      static_cast<double>(count_macs(graph_)) / 1e6, static_cast<double>(count_macs(deep)) / 1e6));
+}
+
 /// The rest of the current epoch; false when asked to stop.
 bool Run::train_epoch() {
+  if (recipe_.finetune.merge && finetuning() && !is_merged(graph_)) merge_for_finetuning();
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
   const int64_t epoch = state_.step / steps_per_epoch_;
   const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
@@ -362,10 +394,10 @@ void Run::train_step(const Batch& batch) {
                                   step / steps_per_epoch_ + 1, step + 1, lr));
   }
   loss.backward();
-  optimizer_.step(lr, step);
+  optimizer_.step(lr, is_merged(graph_) ? step - main_steps(recipe_, at(0)) : step);
   if (average_) average_->update();
   if (teacher_average_) teacher_average_->update();
-  control_->after_step(step + 1, cross_entropy.item<double>());
+  if (!is_merged(graph_)) control_->after_step(step + 1, cross_entropy.item<double>());
   state_.loss_sum += value * static_cast<double>(batch.count());
   state_.correct += scores.detach().argmax(1).eq(in.labels).sum().item<int64_t>();
   state_.seen += batch.count();
@@ -374,7 +406,7 @@ void Run::train_step(const Batch& batch) {
 
 /// Hands the accuracy to the control of the fades, and does what it says.
 std::string Run::decide(int64_t epoch, double top1) {
-  if (state_.step > main_steps(recipe_, at(0))) return "";
+  if (state_.step > main_steps(recipe_, at(0)) || is_merged(graph_)) return "";
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
   if (!state_.begun) return "";
   const FadeDecision decision = control_->after_epoch(state_.step, top1);
