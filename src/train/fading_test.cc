@@ -94,6 +94,13 @@ TEST_F(Fading, FineTuningRestartsTheLearningRate) {
   EXPECT_LT(result.history[4].lr, 0.002);
 }
 
+TEST_F(Fading, FineTuningCanWarmUp) {
+  const Recipe recipe = small({"train.epochs=3", "finetune.epochs=2", "finetune.lr=0.03", "finetune.warmup=1"});
+  const Result result = run(recipe, {.out = out("a")});  // the last step of an epoch
+  EXPECT_NEAR(result.history[1].lr, 0.03, 1e-6);
+  EXPECT_LT(result.history[2].lr, 0.002);
+}
+
 TEST_F(Fading, FineTuningCanTrainTheCollapsedNetwork) {
   const Recipe recipe = small({"train.epochs=3", "finetune.epochs=2", "finetune.merge=true", "fade.end=0.9"});
   const Result result = whole_and_parts(recipe);  // interrupted after 17 and 30 of 36 steps: merged, and not begun

@@ -52,7 +52,7 @@ double learning_rate(const Recipe& recipe, const Position& at) {
   if (at.step < before) return learning_rate(recipe.optimizer, {at.step, before, at.steps_per_epoch});
   Recipe::Optimizer again = recipe.optimizer;
   again.lr = recipe.finetune.lr;
-  again.warmup = 0;
+  again.warmup = recipe.finetune.warmup;
   return learning_rate(again, {at.step - before, at.steps - before, at.steps_per_epoch});
 }
 
