@@ -83,7 +83,7 @@ struct Recipe {
 
   struct Finetune {
     int64_t epochs = 0;  ///< the last epochs of the run, after every fade, with a learning-rate schedule of their own
-    double lr = 0.02;    ///< its peak
+    double lr = 0.02;    ///< its peak; 0: the run's own schedule goes on
     double warmup = 0;   ///< epochs of linear rise to it
     bool merge = false;  ///< they train what the network collapses into, with BatchNorm
   } finetune;

@@ -101,6 +101,19 @@ TEST_F(Fading, FineTuningCanWarmUp) {
   EXPECT_LT(result.history[2].lr, 0.002);
 }
 
+TEST_F(Fading, FineTuningCanKeepTheScheduleOfTheRun) {
+  const auto rates = [&](std::initializer_list<const char*> settings) {
+    std::vector<double> lr;
+    for (const EpochMetrics& epoch : run(small(settings), {.out = out("a")}).history) lr.push_back(epoch.lr);
+    return lr;
+  };
+  const std::vector<double> whole = rates({"train.epochs=4"});
+  EXPECT_EQ(rates({"train.epochs=4", "finetune.epochs=3", "finetune.lr=0"}), whole);
+  EXPECT_EQ(rates({"train.epochs=4", "finetune.epochs=3", "finetune.lr=0", "finetune.warmup=1"}), whole);
+  EXPECT_NEAR(rates({"train.epochs=4", "finetune.epochs=3", "finetune.lr=0", "finetune.warmup=2"})[1], whole[1] / 2,
+              1e-9);
+}
+
 TEST_F(Fading, FineTuningCanTrainTheCollapsedNetwork) {
   const Recipe recipe = small({"train.epochs=3", "finetune.epochs=2", "finetune.merge=true", "fade.end=0.9"});
   const Result result = whole_and_parts(recipe);  // interrupted after 17 and 30 of 36 steps: merged, and not begun

@@ -49,6 +49,11 @@ int64_t main_steps(const Recipe& recipe, const Position& at) {
 
 double learning_rate(const Recipe& recipe, const Position& at) {
   const int64_t before = main_steps(recipe, at);
+  if (recipe.finetune.lr == 0) {
+    const double since = static_cast<double>(at.step - before + 1);
+    const double rise = std::max(1.0, std::round(recipe.finetune.warmup * static_cast<double>(at.steps_per_epoch)));
+    return learning_rate(recipe.optimizer, at) * (since < 1 ? 1 : std::min(1.0, since / rise));
+  }
   if (at.step < before) return learning_rate(recipe.optimizer, {at.step, before, at.steps_per_epoch});
   Recipe::Optimizer again = recipe.optimizer;
   again.lr = recipe.finetune.lr;
