@@ -87,7 +87,7 @@ def ingredients(grid, control, having=""):
     return table
 
 
-def experiments(grid, names=None):
+def experiments(grid, names=None, epochs=10):
     """One row a cell of docs/results/GRID that has results: those named, or all."""
     def table():
         cells = load(grid)
@@ -107,7 +107,7 @@ def experiments(grid, names=None):
                 f"{max(r['collapse']['max_abs_error'] for r in results):.1e}",
                 any_seed(last),
             ])
-        return rows(["network (10 epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
+        return rows([f"network ({epochs} epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
                      "max abs error of the collapse", "command"], body)
     return table
 
@@ -445,7 +445,8 @@ TABLES = {
     "fading": experiments("fading"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
-    "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early"]),
+    "one-survivor": experiments("one-survivor", ["one-survivor-taught", "one-survivor", "none"], epochs=14),
+    "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early", "reduce20-expansion4-merged"]),
 }
 
 
