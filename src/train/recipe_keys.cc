@@ -132,7 +132,8 @@ constexpr Key kKeys[] = {
 
     {"finetune", "epochs", "the last epochs of the run, after every fade, with a learning-rate schedule of their own",
      [](Recipe& r) -> Field { return &r.finetune.epochs; }, 0},
-    {"finetune", "lr", "the peak of that schedule; 0: none of their own, the run's goes on", [](Recipe& r) -> Field { return &r.finetune.lr; }, 0},
+    {"finetune", "lr", "the peak of that schedule; 0: none of their own, the run's goes on",
+     [](Recipe& r) -> Field { return &r.finetune.lr; }, 0},
     {"finetune", "warmup", "epochs of linear rise to it", [](Recipe& r) -> Field { return &r.finetune.warmup; }, 0},
     {"finetune", "merge", "these epochs train what the network collapses into, BatchNorm behind its convolutions again",
      [](Recipe& r) -> Field { return &r.finetune.merge; }},
