@@ -39,10 +39,7 @@ void visit_fields(State& state, Visit visit) {
 
 void copy_into(at::Tensor target, const Tensor& source) {
   const c10::AutoGradMode no_grad(false);
-  const std::vector<float> values = source.to_floats();
-  const at::Tensor plain = at::empty(source.shape(), at::kFloat);
-  std::ranges::copy(values, plain.data_ptr<float>());
-  target.copy_(plain);
+  target.copy_(to_torch(source));
 }
 
 }  // namespace

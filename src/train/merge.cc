@@ -21,13 +21,15 @@ struct Moments {
   at::Tensor mean, variance;  // [C] in double
 };
 
-/// Convolutions with weights of their own.
+/// Convolutions of constant weights, read by no other node, and of a constant bias or none.
 std::vector<NodeId> own_convolutions(const Graph& graph) {
   const Uses uses(graph);
   std::vector<NodeId> found;
   for (int32_t i = 0; i < static_cast<int32_t>(graph.nodes.size()); ++i) {
     const Node& node = graph.nodes[static_cast<size_t>(i)];
-    if (!std::holds_alternative<Conv2d>(node.op) || graph.constant(node.inputs[1]) == nullptr) continue;
+    if (!std::holds_alternative<Conv2d>(node.op)) continue;
+    const bool biased = node.inputs.size() > 2 && node.inputs[2];
+    if (graph.constant(node.inputs[1]) == nullptr || (biased && graph.constant(node.inputs[2]) == nullptr)) continue;
     if (uses.has_single_use(node.inputs[1])) found.push_back({i});
   }
   return found;
@@ -60,44 +62,29 @@ std::vector<Moments> measure_moments(const Graph& graph, const std::vector<Value
 ///   m = k·(mean − b),  v = k²·variance,  γ = √(v + ε)/k,  β = mean
 /// Returns the new node, to stand behind the convolution.
 Node normalise(Graph& graph, Node& conv, const Moments& moments) {
-  const Tensor weight = *graph.constant(conv.inputs[1]);
-  const std::vector<float> w = weight.to_floats();
-  double sum = 0, squares = 0;
-  for (const float value : w) sum += value, squares += double{value} * value;
-  const auto count = static_cast<double>(w.size());
-  const double spread = std::sqrt(std::max(0.0, squares / count - sum / count * sum / count));
-  const double drawn = std::sqrt(2 * static_cast<double>(weight.shape()[0]) / count);
+  const at::Tensor weight = to_torch(*graph.constant(conv.inputs[1]));
+  const auto spread = weight.std(/*unbiased=*/false).item<double>();
+  const double drawn = std::sqrt(2 / static_cast<double>(weight[0].numel()));
   const double k = spread > 0 ? drawn / spread : 1;
-
   const BatchNorm norm;
-  const auto channels = static_cast<size_t>(weight.shape()[0]);
-  const Tensor* const bias = conv.inputs.size() > 2 && conv.inputs[2] ? graph.constant(conv.inputs[2]) : nullptr;
-  const std::vector<float> b = bias != nullptr ? bias->to_floats() : std::vector<float>(channels);
-  std::vector<float> gamma(channels), beta(channels), mean(channels), variance(channels);
-  for (size_t c = 0; c < channels; ++c) {
-    const auto of = [&](const at::Tensor& by_channel) { return by_channel.data_ptr<double>()[c]; };
-    const double v = k * k * of(moments.variance);
-    gamma[c] = static_cast<float>(std::sqrt(v + norm.epsilon) / k);
-    beta[c] = static_cast<float>(of(moments.mean));
-    mean[c] = static_cast<float>(k * (of(moments.mean) - b[c]));
-    variance[c] = static_cast<float>(v);
-  }
-  std::vector<float> scaled(w.size());
-  std::ranges::transform(w, scaled.begin(), [k](float value) { return static_cast<float>(k * value); });
+  const at::Tensor variance = moments.variance * (k * k);
+  const bool biased = conv.inputs.size() > 2 && conv.inputs[2];
+  const at::Tensor mean = biased ? moments.mean - to_torch(*graph.constant(conv.inputs[2])) : moments.mean;
 
-  const auto constant = [&](const std::string& name, const Shape& shape, const std::vector<float>& values) {
-    const Tensor tensor = Tensor::of(shape, std::span<const float>(values));
-    return graph.add_value({.name = graph.unique_name(name), .shape = shape, .constant = tensor});
+  const auto constant = [&](const std::string& value, const at::Tensor& tensor) {
+    return graph.add_value({.name = graph.unique_name(value),
+                            .shape = tensor.sizes().vec(),
+                            .constant = from_torch(tensor.to(at::kFloat))});
   };
   const std::string name = graph.unique_name(conv.name + ".bn");
-  const Shape shape{weight.shape()[0]};
   const ValueId out = conv.outputs[0];
-  conv.inputs = {conv.inputs[0], constant(conv.name + ".weight", weight.shape(), scaled)};
+  conv.inputs = {conv.inputs[0], constant(conv.name + ".weight", weight * k)};
   conv.outputs = {graph.add_value({.name = graph.unique_name(conv.name + ".out"), .dtype = graph[out].dtype})};
   return {.name = name,
           .op = norm,
-          .inputs = {conv.outputs[0], constant(name + ".weight", shape, gamma), constant(name + ".bias", shape, beta),
-                     constant(name + ".running_mean", shape, mean), constant(name + ".running_var", shape, variance)},
+          .inputs = {conv.outputs[0], constant(name + ".weight", (variance + norm.epsilon).sqrt() / k),
+                     constant(name + ".bias", moments.mean), constant(name + ".running_mean", mean * k),
+                     constant(name + ".running_var", variance)},
           .outputs = {out}};
 }
 

@@ -13,7 +13,6 @@
 #include "train/ops.h"
 
 namespace reducenet::train {
-namespace {
 
 at::Tensor to_torch(const Tensor& constant) {
   const bool integer = !is_float(constant.dtype());
@@ -25,8 +24,6 @@ at::Tensor to_torch(const Tensor& constant) {
   }
   return tensor;
 }
-
-}  // namespace
 
 Tensor from_torch(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();

@@ -49,9 +49,15 @@ class Run {
   Augmentation augmentation() const { return {recipe_.data.crop, recipe_.data.flip, recipe_.data.cutout}; }
   uint64_t seed() const { return static_cast<uint64_t>(recipe_.train.seed); }
   Position at(int64_t step) const { return {step, steps_, steps_per_epoch_}; }
-  FadePlan fade_plan() const { return {recipe_.fade, main_steps(recipe_, at(0)), steps_per_epoch_}; }
+  /// Steps before the fine-tuning.
+  int64_t main_steps() const { return train::main_steps(recipe_, at(0)); }
+  /// Of a merged network: nothing is left to control.
+  FadePlan fade_plan() const {
+    return {is_merged(graph_) ? Recipe::Fade{} : recipe_.fade, main_steps(), steps_per_epoch_};
+  }
   std::filesystem::path file(const char* name) const { return options_.out / name; }
 
+  void follow_network();
   void start_or_resume();
   NamedTorch extra_state() const;
   RunState state_now() const;
@@ -64,7 +70,6 @@ class Run {
   FadeSummary set_fades(int64_t step);
   void merge_for_finetuning();
 
-  bool finetuning() const { return state_.step >= main_steps(recipe_, at(0)); }
   bool train_epoch();
   void train_step(const Batch& batch);
   at::Tensor loss_of(const Labelled& in, const at::Tensor& scores, const at::Tensor& cross_entropy);
@@ -130,8 +135,14 @@ Run::Run(const Recipe& recipe, const Options& options)
       validation_feed_(feed_.with_batch(kEvaluationBatch)),
       control_(make_control(fade_plan())),
       gates_(graph_, recipe_.gate) {
+  follow_network();
+}
+
+/// What belongs to the network as it is now: its averages, and the fades that go.
+void Run::follow_network() {
   if (recipe_.optimizer.ema > 0) average_.emplace(network_, recipe_.optimizer.ema);
   if (recipe_.distill.teacher == "ema") teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
+  going_.clear();
   for (size_t i = 0; i < network_.fade_count(); ++i) {
     if (network_.is_scheduled(i)) going_.push_back(i);
   }
@@ -148,10 +159,8 @@ void Run::start_or_resume() {
     load_state(checkpoint, state);
     check_same_recipe(recipe_, state.recipe, checkpoint);
     state_ = state;
-    if (!is_merged(graph_)) {
-      if (state_.begun) know_survivors();
-      control_->restore(state_.control.substr(1));
-    }
+    if (state_.begun) know_survivors();
+    control_->restore(state_.control.substr(1));
     message(fmt::format("going on from {}: step {} of {}", checkpoint.string(), state_.step, steps_));
   } else {
     if (!options_.from.empty() && !imports(recipe_)) {
@@ -183,7 +192,7 @@ RunState Run::state_now() const {
   RunState state = state_;
   if (average_) state.average_updates = average_->updates();
   if (teacher_average_) state.teacher_updates = teacher_average_->updates();
-  if (!is_merged(graph_)) state.control = fmt::format("x{}", control_->state());
+  state.control = fmt::format("x{}", control_->state());
   state.seconds = seconds_before_ + clock_.seconds();
   return state;
 }
@@ -280,13 +289,8 @@ void Run::merge_for_finetuning() {
   network_ = Network(graph_, {}, device_);
   optimizer_ = Optimizer(network_, recipe_.optimizer);
   gates_ = Gates(graph_, recipe_.gate);
-  if (average_) average_.emplace(network_, recipe_.optimizer.ema);
-  if (teacher_average_) teacher_average_.emplace(network_, recipe_.distill.ema, "teacher.");
-  for (auto* average : {&average_, &teacher_average_}) {
-    if (*average) (*average)->restart();
-  }
-  state_.control = fmt::format("x{}", control_->state());
-  going_.clear();
+  control_ = make_control(fade_plan());
+  follow_network();
   if (teacher_) make_teacher();
   message(fmt::format("fine-tuning what the network collapses into: {:.2f} M MACs, {:.2f} M before",
                       static_cast<double>(count_macs(graph_)) / 1e6, static_cast<double>(count_macs(deep)) / 1e6));
@@ -294,7 +298,7 @@ void Run::merge_for_finetuning() {
 
 /// The rest of the current epoch; false when asked to stop.
 bool Run::train_epoch() {
-  if (recipe_.finetune.merge && finetuning() && !is_merged(graph_)) merge_for_finetuning();
+  if (recipe_.finetune.merge && state_.step >= main_steps() && !is_merged(graph_)) merge_for_finetuning();
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
   const int64_t epoch = state_.step / steps_per_epoch_;
   const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
@@ -394,10 +398,10 @@ void Run::train_step(const Batch& batch) {
                                   step / steps_per_epoch_ + 1, step + 1, lr));
   }
   loss.backward();
-  optimizer_.step(lr, is_merged(graph_) ? step - main_steps(recipe_, at(0)) : step);
+  optimizer_.step(lr, is_merged(graph_) ? step - main_steps() : step);
   if (average_) average_->update();
   if (teacher_average_) teacher_average_->update();
-  if (!is_merged(graph_)) control_->after_step(step + 1, cross_entropy.item<double>());
+  control_->after_step(step + 1, cross_entropy.item<double>());
   state_.loss_sum += value * static_cast<double>(batch.count());
   state_.correct += scores.detach().argmax(1).eq(in.labels).sum().item<int64_t>();
   state_.seen += batch.count();
@@ -406,7 +410,7 @@ void Run::train_step(const Batch& batch) {
 
 /// Hands the accuracy to the control of the fades, and does what it says.
 std::string Run::decide(int64_t epoch, double top1) {
-  if (state_.step > main_steps(recipe_, at(0)) || is_merged(graph_)) return "";
+  if (state_.step > main_steps()) return "";
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
   if (!state_.begun) return "";
   const FadeDecision decision = control_->after_epoch(state_.step, top1);
