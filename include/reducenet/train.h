@@ -86,6 +86,7 @@ struct Recipe {
     double lr = 0.02;    ///< its peak; 0: the run's own schedule goes on
     double warmup = 0;   ///< epochs of linear rise to it
     bool merge = false;  ///< they train what the network collapses into, with BatchNorm
+    bool identity = false;  ///< and with a shortcut beside every convolution that keeps its input's shape
   } finetune;
 
   struct Distill {

@@ -124,8 +124,8 @@ TEST_F(Fading, FineTuningCanTrainTheCollapsedNetwork) {
   EXPECT_EQ(result.history.back().fade.max, 0);
   EXPECT_LT(result.history.back().loss, result.history.front().loss);
   // Every kind of state that a run carries over.
-  for (const char* setting :
-       {"distill.teacher=ema", "fade.control=gate", "fade.control=loss", "optimizer.algorithm=adamw"}) {
+  for (const char* setting : {"finetune.identity=true", "distill.teacher=ema", "fade.control=gate", "fade.control=loss",
+                              "optimizer.algorithm=adamw"}) {
     whole_and_parts(small({"train.epochs=4", "finetune.epochs=1", "finetune.merge=true", "fade.end=0.9", setting}));
   }
 }
@@ -146,6 +146,7 @@ TEST_F(Fading, SettingsThatContradictAreRefused) {
   };
   refused({"finetune.epochs=3"}, "finetune.epochs = 3 leaves none");
   refused({"finetune.merge=true"}, "finetune.epochs");
+  refused({"finetune.epochs=1", "finetune.identity=true"}, "finetune.merge");
   refused({"fade.control=gate", "data.validation=0"}, "held-out images");
   refused({"distill.teacher=self"}, "fade.start");
   refused({"select.by=uniform"}, "select.count");

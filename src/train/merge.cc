@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
@@ -35,17 +36,32 @@ std::vector<NodeId> own_convolutions(const Graph& graph) {
   return found;
 }
 
+/// Its output has the shape of its input, pixel by pixel the same place: x can be added to it.
+bool takes_identity(const Graph& graph, const Node& node) {
+  const auto& conv = std::get<Conv2d>(node.op);
+  const Shape& weight = graph.constant(node.inputs[1])->shape();
+  const int64_t down = weight[2] / 2, across = weight[3] / 2;
+  const Padding all_around{.top = down, .left = across, .bottom = down, .right = across};
+  return weight[0] == weight[1] && weight[2] % 2 == 1 && weight[3] % 2 == 1 && conv == Conv2d{.padding = all_around};
+}
+
+/// Of `values`, each less what `bases` names beside it, where it names any.
 std::vector<Moments> measure_moments(const Graph& graph, const std::vector<ValueId>& values,
-                                     const std::function<at::Tensor()>& pixels, int64_t batches, at::Device device) {
+                                     const std::vector<ValueId>& bases, const std::function<at::Tensor()>& pixels,
+                                     int64_t batches, at::Device device) {
   const c10::AutoGradMode no_grad(false);
   Network network(graph, {.fused = false}, device);
-  network.watch(values);
+  std::vector<ValueId> watched = values;
+  std::ranges::copy_if(bases, std::back_inserter(watched), [](ValueId id) { return bool{id}; });
+  network.watch(watched);
   std::vector<Moments> moments(values.size());
   const auto join = [](at::Tensor& sum, const at::Tensor& one) { sum = sum.defined() ? sum + one : one; };
   for (int64_t k = 0; k < batches; ++k) {
     network.forward(pixels(), false);
+    size_t base = values.size();
     for (size_t i = 0; i < values.size(); ++i) {
-      const at::Tensor value = network.watched()[i].to(at::kDouble);
+      at::Tensor value = network.watched()[i].to(at::kDouble);
+      if (bases[i]) value = value - network.watched()[base++];
       join(moments[i].mean, value.mean({0, 2, 3}));
       join(moments[i].variance, value.square().mean({0, 2, 3}));
     }
@@ -60,9 +76,11 @@ std::vector<Moments> measure_moments(const Graph& graph, const std::vector<Value
 /// conv(x) = w ∗ x + b with these moments becomes γ·(k·w ∗ x − m)/√(v + ε) + β, where m and v are the moments of k·w ∗
 /// x:
 ///   m = k·(mean − b),  v = k²·variance,  γ = √(v + ε)/k,  β = mean
-/// Returns the new node, to stand behind the convolution.
-Node normalise(Graph& graph, Node& conv, const Moments& moments) {
-  const at::Tensor weight = to_torch(*graph.constant(conv.inputs[1]));
+/// With `identity` it becomes x + the same of (w − δ) ∗ x + b, whose moments these are then.
+/// Returns the new nodes, to stand behind the convolution.
+std::vector<Node> normalise(Graph& graph, Node& conv, const Moments& moments, bool identity) {
+  at::Tensor weight = to_torch(*graph.constant(conv.inputs[1])).clone();
+  if (identity) weight.select(3, weight.size(3) / 2).select(2, weight.size(2) / 2).diagonal().sub_(1);
   const auto spread = weight.std(/*unbiased=*/false).item<double>();
   const double drawn = std::sqrt(2 / static_cast<double>(weight[0].numel()));
   const double k = spread > 0 ? drawn / spread : 1;
@@ -76,16 +94,27 @@ Node normalise(Graph& graph, Node& conv, const Moments& moments) {
                             .shape = tensor.sizes().vec(),
                             .constant = from_torch(tensor.to(at::kFloat))});
   };
+  const ValueId x = conv.inputs[0], out = conv.outputs[0];
+  const auto made = [&](const std::string& value) {
+    return graph.add_value({.name = graph.unique_name(value), .dtype = graph[out].dtype});
+  };
   const std::string name = graph.unique_name(conv.name + ".bn");
-  const ValueId out = conv.outputs[0];
-  conv.inputs = {conv.inputs[0], constant(conv.name + ".weight", weight * k)};
-  conv.outputs = {graph.add_value({.name = graph.unique_name(conv.name + ".out"), .dtype = graph[out].dtype})};
-  return {.name = name,
-          .op = norm,
-          .inputs = {conv.outputs[0], constant(name + ".weight", (variance + norm.epsilon).sqrt() / k),
-                     constant(name + ".bias", moments.mean), constant(name + ".running_mean", mean * k),
-                     constant(name + ".running_var", variance)},
-          .outputs = {out}};
+  conv.inputs = {x, constant(conv.name + ".weight", weight * k)};
+  conv.outputs = {made(conv.name + ".out")};
+  std::vector<Node> behind{
+      {.name = name,
+       .op = norm,
+       .inputs = {conv.outputs[0], constant(name + ".weight", (variance + norm.epsilon).sqrt() / k),
+                  constant(name + ".bias", moments.mean), constant(name + ".running_mean", mean * k),
+                  constant(name + ".running_var", variance)},
+       .outputs = {identity ? made(name + ".out") : out}}};
+  if (identity) {
+    behind.push_back({.name = graph.unique_name(conv.name + ".add"),
+                      .op = Binary{Binary::Kind::add},
+                      .inputs = {behind[0].outputs[0], x},
+                      .outputs = {out}});
+  }
+  return behind;
 }
 
 }  // namespace
@@ -94,7 +123,8 @@ bool is_merged(const Graph& graph) {
   return graph.metadata.contains(kMerged);
 }
 
-Graph merge(const Graph& graph, const std::function<at::Tensor()>& pixels, int64_t batches, at::Device device) {
+Graph merge(const Graph& graph, const std::function<at::Tensor()>& pixels, int64_t batches, bool identity,
+            at::Device device) {
   const Graph before = conclude(graph);
   const Collapsed collapsed = collapse(before);
   const Certificate certificate = verify(before, collapsed);
@@ -106,9 +136,13 @@ Graph merge(const Graph& graph, const std::function<at::Tensor()>& pixels, int64
   if (!has_batch_norm(before)) return merged;
 
   const std::vector<NodeId> convolutions = own_convolutions(merged);
-  std::vector<ValueId> outputs;
-  for (const NodeId id : convolutions) outputs.push_back(merged[id].outputs[0]);
-  const std::vector<Moments> moments = measure_moments(merged, outputs, pixels, batches, device);
+  std::vector<ValueId> outputs, bases;
+  for (const NodeId id : convolutions) {
+    const Node& node = merged[id];
+    outputs.push_back(node.outputs[0]);
+    bases.push_back(identity && takes_identity(merged, node) ? node.inputs[0] : ValueId{});
+  }
+  const std::vector<Moments> moments = measure_moments(merged, outputs, bases, pixels, batches, device);
   std::vector<Node> nodes;
   size_t next = 0;
   for (int32_t i = 0; i < static_cast<int32_t>(merged.nodes.size()); ++i) {
@@ -117,9 +151,10 @@ Graph merge(const Graph& graph, const std::function<at::Tensor()>& pixels, int64
       nodes.push_back(std::move(node));
       continue;
     }
-    Node norm = normalise(merged, node, moments[next++]);
+    std::vector<Node> behind = normalise(merged, node, moments[next], bool{bases[next]});
+    ++next;
     nodes.push_back(std::move(node));
-    nodes.push_back(std::move(norm));
+    std::ranges::move(behind, std::back_inserter(nodes));
   }
   merged.nodes = std::move(nodes);
   remove_dead(merged);

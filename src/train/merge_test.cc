@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "reducenet/arch.h"
+#include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "train/network.h"
 
@@ -50,7 +51,7 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
 
 TEST(Merge, IsTheSameFunctionAlsoByTheStatisticsOfItsBatch) {
   const Graph before = deep(0);
-  const Graph merged = merge(before, some_images, 1, at::kCPU);
+  const Graph merged = merge(before, some_images, 1, false, at::kCPU);
   EXPECT_EQ(count<Conv2d>(merged), 3);  // stem and two modules
   EXPECT_EQ(count<BatchNorm>(merged), 3);
   EXPECT_TRUE(is_merged(merged));
@@ -62,7 +63,7 @@ TEST(Merge, IsTheSameFunctionAlsoByTheStatisticsOfItsBatch) {
 }
 
 TEST(Merge, WeightsHaveTheSpreadOfNewOnes) {
-  const Graph merged = merge(deep(0), some_images, 2, at::kCPU);
+  const Graph merged = merge(deep(0), some_images, 2, false, at::kCPU);
   for (const Node& node : merged.nodes) {
     if (!std::holds_alternative<Conv2d>(node.op)) continue;
     const Tensor& weight = *merged.constant(node.inputs[1]);
@@ -73,22 +74,34 @@ TEST(Merge, WeightsHaveTheSpreadOfNewOnes) {
   }
 }
 
+TEST(Merge, ShortcutsStandBesideWhateverKeepsItsShape) {
+  const Graph before = deep(0);
+  const Graph merged = merge(before, some_images, 1, true, at::kCPU);
+  EXPECT_EQ(count<Conv2d>(merged), 3);
+  EXPECT_EQ(count<BatchNorm>(merged), 3);
+  EXPECT_EQ(merged.nodes.size(), merge(before, some_images, 1, false, at::kCPU).nodes.size() + 1);  // 4 → 4 channels
+  EXPECT_LT(difference(scores(before, false), scores(merged, false)), 1e-4);
+  EXPECT_LT(difference(scores(merged, false), scores(merged, true)), 1e-4);
+  EXPECT_EQ(count<Conv2d>(collapse(merged).graph), 3);
+  EXPECT_EQ(collapse(merged).graph.nodes.size(), collapse(before).graph.nodes.size());
+}
+
 TEST(Merge, WithoutBatchNormNoneIsAdded) {
   const Graph graph = build("softmax", {.height = 8, .width = 8});
-  const Graph merged = merge(graph, some_images, 1, at::kCPU);
+  const Graph merged = merge(graph, some_images, 1, false, at::kCPU);
   EXPECT_EQ(count<BatchNorm>(merged), 0);
   EXPECT_LT(difference(scores(graph, false), scores(merged, false)), 1e-5);
 }
 
 TEST(Merge, AFadeMustHaveComeToAnEnd) {
-  EXPECT_EQ(count_nonlinear(merge(deep(0), some_images, 1, at::kCPU)), 3);
-  EXPECT_EQ(count_nonlinear(merge(deep(1), some_images, 1, at::kCPU)), 5);  // λ = 1: two activations that stay
+  EXPECT_EQ(count_nonlinear(merge(deep(0), some_images, 1, false, at::kCPU)), 3);
+  EXPECT_EQ(count_nonlinear(merge(deep(1), some_images, 1, false, at::kCPU)), 5);  // λ = 1: two activations that stay
   Graph halfway = deep(0.5);
   for (Node& node : halfway.nodes) {
     if (auto* const fade = std::get_if<Fade>(&node.op)) fade->activation.kind = Activation::Kind::gelu;
   }
   try {
-    merge(halfway, some_images, 1, at::kCPU);
+    merge(halfway, some_images, 1, false, at::kCPU);
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::unsupported);

@@ -19,6 +19,8 @@ void check_recipe(const Recipe& recipe, const Options& options) {
                       recipe.train.epochs));
   require(!recipe.finetune.merge || recipe.finetune.epochs > 0,
           "finetune.merge: how many epochs are left for the collapsed network? Set finetune.epochs");
+  require(recipe.finetune.merge || !recipe.finetune.identity,
+          "finetune.identity is of the collapsed network: set finetune.merge");
   const bool gate = recipe.fade.control == Recipe::Control::gate;
   require(!gate || recipe.data.validation != 0, "fade.control = gate needs held-out images: set data.validation");
   const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;

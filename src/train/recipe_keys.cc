@@ -137,6 +137,8 @@ constexpr Key kKeys[] = {
     {"finetune", "warmup", "epochs of linear rise to it", [](Recipe& r) -> Field { return &r.finetune.warmup; }, 0},
     {"finetune", "merge", "these epochs train what the network collapses into, BatchNorm behind its convolutions again",
      [](Recipe& r) -> Field { return &r.finetune.merge; }},
+    {"finetune", "identity", "merge: a shortcut again beside every convolution that keeps its input's shape",
+     [](Recipe& r) -> Field { return &r.finetune.identity; }},
 
     {"distill", "teacher", "empty: none; self (the network when its fading begins), ema, or a model's path",
      [](Recipe& r) -> Field { return &r.distill.teacher; }},

@@ -285,7 +285,7 @@ void Run::merge_for_finetuning() {
   Loader loader = feed_.loader(order, augmentation(), seed(), epoch);
   const Graph deep = network_.graph();
   graph_ = merge(
-      deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, device_);
+      deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, recipe_.finetune.identity, device_);
   network_ = Network(graph_, {}, device_);
   optimizer_ = Optimizer(network_, recipe_.optimizer);
   gates_ = Gates(graph_, recipe_.gate);
