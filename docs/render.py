@@ -112,6 +112,58 @@ def experiments(grid, names=None, epochs=10):
     return table
 
 
+# One-sided 95 % quantiles of Student's t, by degrees of freedom.
+STUDENT = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015}
+
+
+def lower_bound(differences):
+    """Of the mean of paired differences, at 95 %."""
+    n = len(differences)
+    return statistics.mean(differences) - STUDENT[n - 1] * statistics.stdev(differences) / n**0.5
+
+
+def resnets():
+    """Every network of the grid resnets-narrow, and how far the faded one is above it."""
+    faded = "reduce20-expansion4-merged-lr0.4"
+    cells = load("resnets-narrow")
+    top1 = {name: {r["seed"]: 100 * r["deployed_top1"] for r in results} for name, results in cells.items()}
+    body = []
+    for name in grid_cells("resnets-narrow"):
+        if name not in cells:
+            continue
+        results = cells[name]
+        differences = [top1[faded][seed] - value for seed, value in top1[name].items() if seed in top1.get(faded, {})]
+        above = f"{statistics.mean(differences):+.2f}" if differences and name != faded else ""
+        if len(differences) > 1 and name != faded:
+            above += f" (≥ {lower_bound(differences):+.2f})"
+        ms = latency(f"resnets-narrow/{name}")
+        body.append([f"`{name}`", spread([*top1[name].values()]), len(results), ms.split(" → ")[-1],
+                     f"{results[0]['collapse']['macs_after'] / 1e6:.2f}", results[0]["collapse"]["nonlinear_after"], above,
+                     f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}", any_seed(results[-1])])
+    return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
+                 f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
+
+
+def frontier(name):
+    """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate."""
+    def table():
+        points = {}
+        for path in sorted((RESULTS / name).glob("*.json")):
+            cell = json.loads(path.read_text())
+            points.setdefault(re.sub(r"-s\d+$", "", cell["cell"]), []).append(cell)
+        kinds = ["deep", "step", "direct", "control"]
+        body = []
+        for point, cells in sorted(points.items(), key=lambda p: (kinds.index(p[1][0]["kind"]), -p[1][0]["nonlinear"], p[0])):
+            first = cells[0]
+            label = f"`{first['series']}`, learning rate {first['lr']}" if first["kind"] == "control" else f"`{point}`"
+            body.append([label, spread([100 * c["deployed_top1"] for c in cells]), len(cells), first["nonlinear"],
+                         first["layers"], f"{first['macs'] / 1e6:.2f}", f"{statistics.median(c['ms'] for c in cells):.3f}",
+                         first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
+        return rows(["cell", "deployed top-1, %", "seeds", "non-linear nodes", "layers", "M MACs", "ms", "epochs in all",
+                     "max abs error"], body)
+    return table
+
+
 def train_speed():
     body = []
     for path in sorted((RESULTS / "train_speed").glob("threads*.json")):
@@ -444,6 +496,9 @@ TABLES = {
     "reduce": experiments("foundation", ["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
     "fading": experiments("fading"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
+    "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
+    "resnets-narrow": resnets,
+    "frontier11-narrow": frontier("frontier11-narrow"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
     "one-survivor": experiments("one-survivor", ["one-survivor-taught", "one-survivor", "none"], epochs=14),
     "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early", "reduce20-expansion4-merged"]),
