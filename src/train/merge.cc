@@ -36,13 +36,16 @@ std::vector<NodeId> own_convolutions(const Graph& graph) {
   return found;
 }
 
-/// Its output has the shape of its input, pixel by pixel the same place: x can be added to it.
+/// Its output has the shape of its input, pixel by pixel the same place, and that is not the image: x can be added to
+/// it.
 bool takes_identity(const Graph& graph, const Node& node) {
+  if (std::ranges::find(graph.inputs, node.inputs[0]) != graph.inputs.end()) return false;
   const auto& conv = std::get<Conv2d>(node.op);
   const Shape& weight = graph.constant(node.inputs[1])->shape();
   const int64_t down = weight[2] / 2, across = weight[3] / 2;
   const Padding all_around{.top = down, .left = across, .bottom = down, .right = across};
-  return weight[0] == weight[1] && weight[2] % 2 == 1 && weight[3] % 2 == 1 && conv == Conv2d{.padding = all_around};
+  return weight[0] == weight[1] * conv.groups && (conv.groups == 1 || weight[1] == 1) && weight[2] % 2 == 1 &&
+         weight[3] % 2 == 1 && conv == Conv2d{.padding = all_around, .groups = conv.groups};
 }
 
 /// Of `values`, each less what `bases` names beside it, where it names any.
@@ -80,7 +83,10 @@ std::vector<Moments> measure_moments(const Graph& graph, const std::vector<Value
 /// Returns the new nodes, to stand behind the convolution.
 std::vector<Node> normalise(Graph& graph, Node& conv, const Moments& moments, bool identity) {
   at::Tensor weight = to_torch(*graph.constant(conv.inputs[1])).clone();
-  if (identity) weight.select(3, weight.size(3) / 2).select(2, weight.size(2) / 2).diagonal().sub_(1);
+  if (identity) {
+    const at::Tensor centre = weight.select(3, weight.size(3) / 2).select(2, weight.size(2) / 2);  // [O, C/groups]
+    (centre.size(1) == 1 ? centre.select(1, 0) : centre.diagonal()).sub_(1);
+  }
   const auto spread = weight.std(/*unbiased=*/false).item<double>();
   const double drawn = std::sqrt(2 / static_cast<double>(weight[0].numel()));
   const double k = spread > 0 ? drawn / spread : 1;

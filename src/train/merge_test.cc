@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "reducenet/arch.h"
+#include "reducenet/builder.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "train/network.h"
@@ -84,6 +85,24 @@ TEST(Merge, ShortcutsStandBesideWhateverKeepsItsShape) {
   EXPECT_LT(difference(scores(merged, false), scores(merged, true)), 1e-4);
   EXPECT_EQ(count<Conv2d>(collapse(merged).graph), 3);
   EXPECT_EQ(collapse(merged).graph.nodes.size(), collapse(before).graph.nodes.size());
+}
+
+TEST(Merge, ADepthwiseConvolutionTakesAShortcutTooUnlessItSeesTheImage) {
+  GraphBuilder b("depthwise", 5);
+  ValueId x = b.input("image", {-1, 3, 8, 8});
+  const auto layer = [&](const std::string& name, int64_t out) {
+    x = b.conv(name, x, out, {3, 3}, Conv2d{.padding = {1, 1, 1, 1}, .groups = 3});
+    x = b.activation(name + ".act", b.batch_norm(name + ".bn", x), {});
+  };
+  layer("conv1", 3);
+  layer("conv2", 3);
+  layer("conv3", 6);
+  b.output(b.gemm("fc", b.node("flatten", Flatten{}, {b.node("pool", GlobalAveragePool{}, {x})}), 4));
+  const Graph before = std::move(b).finish();
+  const Graph merged = merge(before, some_images, 1, true, at::kCPU);
+  EXPECT_EQ(count<Binary>(merged), 1);
+  EXPECT_LT(difference(scores(before, false), scores(merged, false)), 1e-4);
+  EXPECT_EQ(count<Binary>(collapse(merged).graph), 0);
 }
 
 TEST(Merge, WithoutBatchNormNoneIsAdded) {
