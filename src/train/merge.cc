@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <optional>
 
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
@@ -48,23 +48,17 @@ bool takes_identity(const Graph& graph, const Node& node) {
          weight[3] % 2 == 1 && conv == Conv2d{.padding = all_around, .groups = conv.groups};
 }
 
-/// Of `values`, each less what `bases` names beside it, where it names any.
 std::vector<Moments> measure_moments(const Graph& graph, const std::vector<ValueId>& values,
-                                     const std::vector<ValueId>& bases, const std::function<at::Tensor()>& pixels,
-                                     int64_t batches, at::Device device) {
+                                     const std::function<at::Tensor()>& pixels, int64_t batches, at::Device device) {
   const c10::AutoGradMode no_grad(false);
   Network network(graph, {.fused = false}, device);
-  std::vector<ValueId> watched = values;
-  std::ranges::copy_if(bases, std::back_inserter(watched), [](ValueId id) { return bool{id}; });
-  network.watch(watched);
+  network.watch(values);
   std::vector<Moments> moments(values.size());
   const auto join = [](at::Tensor& sum, const at::Tensor& one) { sum = sum.defined() ? sum + one : one; };
   for (int64_t k = 0; k < batches; ++k) {
     network.forward(pixels(), false);
-    size_t base = values.size();
     for (size_t i = 0; i < values.size(); ++i) {
-      at::Tensor value = network.watched()[i].to(at::kDouble);
-      if (bases[i]) value = value - network.watched()[base++];
+      const at::Tensor value = network.watched()[i].to(at::kDouble);
       join(moments[i].mean, value.mean({0, 2, 3}));
       join(moments[i].variance, value.square().mean({0, 2, 3}));
     }
@@ -76,17 +70,38 @@ std::vector<Moments> measure_moments(const Graph& graph, const std::vector<Value
   return moments;
 }
 
+ValueId add_constant(Graph& graph, const std::string& name, const at::Tensor& tensor) {
+  return graph.add_value(
+      {.name = graph.unique_name(name), .shape = tensor.sizes().vec(), .constant = from_torch(tensor.to(at::kFloat))});
+}
+
+/// What the convolution gives from now on: a value of its own, in front of the one it gave.
+ValueId give_way(Graph& graph, Node& conv, const std::string& suffix) {
+  const ValueId out = conv.outputs[0];
+  conv.outputs = {graph.add_value({.name = graph.unique_name(conv.name + suffix), .dtype = graph[out].dtype})};
+  return out;
+}
+
+/// w ∗ x + b becomes x + ((w − δ) ∗ x + b). Returns the sum, to stand behind the convolution.
+std::optional<Node> shortcut(Graph& graph, Node& conv) {
+  if (!takes_identity(graph, conv)) return std::nullopt;
+  const at::Tensor weight = to_torch(*graph.constant(conv.inputs[1])).clone();
+  const at::Tensor centre = weight.select(3, weight.size(3) / 2).select(2, weight.size(2) / 2);  // [O, C/groups]
+  (centre.size(1) == 1 ? centre.select(1, 0) : centre.diagonal()).sub_(1);
+  conv.inputs[1] = add_constant(graph, conv.name + ".weight", weight);
+  const ValueId out = give_way(graph, conv, ".residual");
+  return Node{.name = graph.unique_name(conv.name + ".add"),
+              .op = Binary{Binary::Kind::add},
+              .inputs = {conv.outputs[0], conv.inputs[0]},
+              .outputs = {out}};
+}
+
 /// conv(x) = w ∗ x + b with these moments becomes γ·(k·w ∗ x − m)/√(v + ε) + β, where m and v are the moments of k·w ∗
 /// x:
 ///   m = k·(mean − b),  v = k²·variance,  γ = √(v + ε)/k,  β = mean
-/// With `identity` it becomes x + the same of (w − δ) ∗ x + b, whose moments these are then.
-/// Returns the new nodes, to stand behind the convolution.
-std::vector<Node> normalise(Graph& graph, Node& conv, const Moments& moments, bool identity) {
-  at::Tensor weight = to_torch(*graph.constant(conv.inputs[1])).clone();
-  if (identity) {
-    const at::Tensor centre = weight.select(3, weight.size(3) / 2).select(2, weight.size(2) / 2);  // [O, C/groups]
-    (centre.size(1) == 1 ? centre.select(1, 0) : centre.diagonal()).sub_(1);
-  }
+/// Returns the new node, to stand behind the convolution.
+Node normalise(Graph& graph, Node& conv, const Moments& moments) {
+  const at::Tensor weight = to_torch(*graph.constant(conv.inputs[1]));
   const auto spread = weight.std(/*unbiased=*/false).item<double>();
   const double drawn = std::sqrt(2 / static_cast<double>(weight[0].numel()));
   const double k = spread > 0 ? drawn / spread : 1;
@@ -95,32 +110,33 @@ std::vector<Node> normalise(Graph& graph, Node& conv, const Moments& moments, bo
   const bool biased = conv.inputs.size() > 2 && conv.inputs[2];
   const at::Tensor mean = biased ? moments.mean - to_torch(*graph.constant(conv.inputs[2])) : moments.mean;
 
-  const auto constant = [&](const std::string& value, const at::Tensor& tensor) {
-    return graph.add_value({.name = graph.unique_name(value),
-                            .shape = tensor.sizes().vec(),
-                            .constant = from_torch(tensor.to(at::kFloat))});
-  };
-  const ValueId x = conv.inputs[0], out = conv.outputs[0];
-  const auto made = [&](const std::string& value) {
-    return graph.add_value({.name = graph.unique_name(value), .dtype = graph[out].dtype});
-  };
   const std::string name = graph.unique_name(conv.name + ".bn");
-  conv.inputs = {x, constant(conv.name + ".weight", weight * k)};
-  conv.outputs = {made(conv.name + ".out")};
-  std::vector<Node> behind{
-      {.name = name,
-       .op = norm,
-       .inputs = {conv.outputs[0], constant(name + ".weight", (variance + norm.epsilon).sqrt() / k),
-                  constant(name + ".bias", moments.mean), constant(name + ".running_mean", mean * k),
-                  constant(name + ".running_var", variance)},
-       .outputs = {identity ? made(name + ".out") : out}}};
-  if (identity) {
-    behind.push_back({.name = graph.unique_name(conv.name + ".add"),
-                      .op = Binary{Binary::Kind::add},
-                      .inputs = {behind[0].outputs[0], x},
-                      .outputs = {out}});
+  const ValueId out = give_way(graph, conv, ".out");
+  conv.inputs = {conv.inputs[0], add_constant(graph, conv.name + ".weight", weight * k)};
+  return {.name = name,
+          .op = norm,
+          .inputs = {conv.outputs[0], add_constant(graph, name + ".weight", (variance + norm.epsilon).sqrt() / k),
+                     add_constant(graph, name + ".bias", moments.mean),
+                     add_constant(graph, name + ".running_mean", mean * k),
+                     add_constant(graph, name + ".running_var", variance)},
+          .outputs = {out}};
+}
+
+/// make(node, i) of the i-th of these nodes may change it; what it returns, where it returns something, stands behind.
+template <class Make>
+void insert_behind(Graph& graph, const std::vector<NodeId>& ids, const Make& make) {
+  std::vector<Node> nodes;
+  size_t next = 0;
+  for (int32_t i = 0; i < static_cast<int32_t>(graph.nodes.size()); ++i) {
+    Node node = graph.nodes[static_cast<size_t>(i)];
+    std::optional<Node> behind;
+    if (next < ids.size() && ids[next].index == i) behind = make(node, next++);
+    nodes.push_back(std::move(node));
+    if (behind) nodes.push_back(*std::move(behind));
   }
-  return behind;
+  graph.nodes = std::move(nodes);
+  remove_dead(graph);
+  reinfer_shapes(graph);
 }
 
 }  // namespace
@@ -141,30 +157,14 @@ Graph merge(const Graph& graph, const std::function<at::Tensor()>& pixels, int64
   merged.metadata[kMerged] = fmt::format("{} nodes to {}", before.nodes.size(), merged.nodes.size());
   if (!has_batch_norm(before)) return merged;
 
+  if (identity) {
+    insert_behind(merged, own_convolutions(merged), [&](Node& conv, size_t) { return shortcut(merged, conv); });
+  }
   const std::vector<NodeId> convolutions = own_convolutions(merged);
-  std::vector<ValueId> outputs, bases;
-  for (const NodeId id : convolutions) {
-    const Node& node = merged[id];
-    outputs.push_back(node.outputs[0]);
-    bases.push_back(identity && takes_identity(merged, node) ? node.inputs[0] : ValueId{});
-  }
-  const std::vector<Moments> moments = measure_moments(merged, outputs, bases, pixels, batches, device);
-  std::vector<Node> nodes;
-  size_t next = 0;
-  for (int32_t i = 0; i < static_cast<int32_t>(merged.nodes.size()); ++i) {
-    Node node = merged.nodes[static_cast<size_t>(i)];
-    if (next == convolutions.size() || convolutions[next].index != i) {
-      nodes.push_back(std::move(node));
-      continue;
-    }
-    std::vector<Node> behind = normalise(merged, node, moments[next], bool{bases[next]});
-    ++next;
-    nodes.push_back(std::move(node));
-    std::ranges::move(behind, std::back_inserter(nodes));
-  }
-  merged.nodes = std::move(nodes);
-  remove_dead(merged);
-  reinfer_shapes(merged);
+  std::vector<ValueId> outputs;
+  for (const NodeId id : convolutions) outputs.push_back(merged[id].outputs[0]);
+  const std::vector<Moments> moments = measure_moments(merged, outputs, pixels, batches, device);
+  insert_behind(merged, convolutions, [&](Node& conv, size_t i) { return normalise(merged, conv, moments[i]); });
   check(merged);
   return merged;
 }
