@@ -37,7 +37,7 @@ def main():
     if not (ROOT / recipe).exists():
         parser.error(f"there is no {recipe}")
     which = ["--measure"] if options.measure else ["--only", options.only]
-    done = subprocess.run([options.tool, "frontier", recipe, "--data", options.data.resolve(), "--out", out, *which], cwd=ROOT)
+    done = subprocess.run([options.tool.resolve(), "frontier", recipe, "--data", options.data.resolve(), "--out", out, *which], cwd=ROOT)
     folder = ROOT / "docs/results" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     for cell in sorted((out / "cells").glob("*.json")):

@@ -1,0 +1,189 @@
+"""The tables of training runs: grids of bench/experiments, one JSON a cell and seed under docs/results."""
+import json
+import re
+import statistics
+import sys
+
+from systems_rows import SYSTEMS
+from tables import RESULTS, ROOT, rows, spread
+
+sys.path.insert(0, str(ROOT / "bench/experiments"))
+from run import grid_cells  # noqa: E402
+
+LABELS = {
+    "article20": "`article20`: every activation fades, average pool + FC",
+    "article20-flatten": "`article20`, flatten + FC",
+    "article20-linear": "the same net, linear from step 0, average pool + FC",
+    "article20-linear-flatten": "the same net, linear from step 0, flatten + FC",
+    "softmax-phases": "softmax regression on the 4×4×3 phase means",
+    "softmax-pixels": "softmax regression on all 3,072 pixels",
+    "reduce20": "`reduce20`: trained deep (20 layers), deployed as 11",
+    "plain11": "`plain11`: the deployed network, trained directly",
+    "plain11-branches": "`plain11` with linear branches (1×1, identity) and no fade",
+    "resnet11-article": "`resnet11-article`: each 3×3 conv + ReLU + residual",
+}
+
+
+def load(grid):
+    """{cell: [result, …] by seed}: those of LABELS in its order, the others by name."""
+    cells = {}
+    for path in sorted((RESULTS / grid).glob("*.json")):
+        result = json.loads(path.read_text())
+        cells.setdefault(result["cell"], []).append(result)
+    return {name: cells[name] for name in [*LABELS, *sorted(set(cells) - set(LABELS))] if name in cells}
+
+
+def any_seed(result):
+    """Its command, with S for the seed."""
+    return f"`{result['command'].replace('train.seed=' + str(result['seed']), 'train.seed=S')}`"
+
+
+def by_seed(results):
+    """{seed: deployed top-1, %}"""
+    return {r["seed"]: 100 * r["deployed_top1"] for r in results}
+
+
+def paired(above, below):
+    """Differences between two cells at the seeds that both have."""
+    return [value - below[seed] for seed, value in above.items() if seed in below]
+
+
+def minutes(results):
+    return f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}"
+
+
+def max_abs_error(results):
+    return f"{max(r['collapse']['max_abs_error'] for r in results):.1e}"
+
+
+def ingredients(grid, control, having=""):
+    """One row a cell of docs/results/GRID whose name has that part and that has results, beside the same seeds of its control."""
+    def table():
+        cells = load(grid)
+        against = by_seed(cells.get(control, []))
+        body = []
+        for name in grid_cells(grid):
+            results = cells.get(name)
+            if not results or having not in name:
+                continue
+            top1 = by_seed(results)
+            differences = paired(top1, against)
+            body.append([
+                f"`{name}`",
+                spread([*top1.values()]),
+                len(results),
+                f"{statistics.mean(differences):+.2f}" if differences and name != control else "",
+                minutes(results),
+                max_abs_error(results),
+                any_seed(results[-1]),
+            ])
+        return rows(["cell", "deployed top-1, %", "seeds", f"against `{control}`, the same seeds", "training, min",
+                     "max abs error of the collapse", "command"], body)
+    return table
+
+
+def experiments(grid, names=None, epochs=10):
+    """One row a cell of docs/results/GRID that has results: those named, or all."""
+    def table():
+        cells = load(grid)
+        body = []
+        for name in names or cells:
+            results = cells.get(name)
+            if not results:
+                continue
+            last = results[-1]
+            body.append([
+                LABELS.get(name, f"`{name}`"),
+                spread([*by_seed(results).values()]),
+                len(results),
+                last["collapse"]["nodes_after"],
+                f"{last['collapse']['macs_after'] / 1e6:.2f}",
+                last["collapse"]["nonlinear_after"],
+                max_abs_error(results),
+                any_seed(last),
+            ])
+        return rows([f"network ({epochs} epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
+                     "max abs error of the collapse", "command"], body)
+    return table
+
+
+# One-sided 95 % quantiles of Student's t, by degrees of freedom.
+STUDENT = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015}
+
+
+def lower_bound(differences):
+    """Of the mean of paired differences, at 95 %."""
+    n = len(differences)
+    return statistics.mean(differences) - STUDENT[n - 1] * statistics.stdev(differences) / n**0.5
+
+
+def resnets():
+    """Every network of the grid resnets-narrow, and how far the faded one is above it."""
+    faded = "reduce20-expansion4-merged-lr0.4"
+    cells = load("resnets-narrow")
+    best = by_seed(cells.get(faded, []))
+    body = []
+    for name in grid_cells("resnets-narrow"):
+        results = cells.get(name)
+        if not results:
+            continue
+        top1, last = by_seed(results), results[-1]
+        differences = paired(best, top1) if name != faded else []
+        above = f"{statistics.mean(differences):+.2f}" if differences else ""
+        if len(differences) > 1:
+            above += f" (≥ {lower_bound(differences):+.2f})"
+        ms = latency(f"resnets-narrow/{name}")
+        body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
+                     f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
+                     any_seed(last)])
+    return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
+                 f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
+
+
+def frontier(name):
+    """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate."""
+    def table():
+        points = {}
+        for path in sorted((RESULTS / name).glob("*.json")):
+            cell = json.loads(path.read_text())
+            points.setdefault(re.sub(r"-s\d+$", "", cell["cell"]), []).append(cell)
+        kinds = ["deep", "step", "direct", "control"]
+        body = []
+        for point, cells in sorted(points.items(), key=lambda p: (kinds.index(p[1][0]["kind"]), -p[1][0]["nonlinear"], p[0])):
+            first = cells[0]
+            label = f"`{first['series']}`, learning rate {first['lr']}" if first["kind"] == "control" else f"`{point}`"
+            body.append([label, spread([100 * c["deployed_top1"] for c in cells]), len(cells), first["nonlinear"],
+                         first["layers"], f"{first['macs'] / 1e6:.2f}", f"{statistics.median(c['ms'] for c in cells):.3f}",
+                         first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
+        return rows(["cell", "deployed top-1, %", "seeds", "non-linear nodes", "layers", "M MACs", "ms", "epochs in all",
+                     "max abs error"], body)
+    return table
+
+
+def systems(group):
+    def table():
+        body = []
+        for cell, label in SYSTEMS[group]:
+            path = RESULTS / f"{cell}-s0.json"
+            if not path.exists():
+                body.append([label, "not run yet", *["–"] * 6])
+                continue
+            r = json.loads(path.read_text())
+            c, ms = r["collapse"], latency(cell)
+            body.append([label, f"{100 * r['train']['top1']:.2f} → {100 * r['deployed_top1']:.2f}",
+                         f"{c['nodes_before']} → {c['nodes_after']}",
+                         f"{c['macs_before'] / 1e6:.2f} → {c['macs_after'] / 1e6:.2f}",
+                         f"{c['nonlinear_before']} → {c['nonlinear_after']}",
+                         f"{ms['trained_ms']:.3f} → {ms['deployed_ms']:.3f}" if ms else "–",
+                         f"{c['max_abs_error']:.1e}" + ("" if c["verified"] else " (refused)"),
+                         f"`{r['command'].removesuffix(' --data ' + r['command'].split()[-1])}`"])
+        return rows(["network", "top-1, %", "nodes", "M MACs", "non-linear nodes", "ms", "max abs error",
+                     "command (and `--data PATH`)"], body)
+    return table
+
+
+def latency(cell):
+    """What bench/experiments/latency.py measured of GRID/CELL, None where it has not."""
+    grid, name = cell.split("/")
+    path = RESULTS / f"{grid}_latency.json"
+    return json.loads(path.read_text())["cells"].get(f"{name}-s0") if path.exists() else None
