@@ -19,6 +19,7 @@ struct Recipe {
     std::string arch = "reduce20";  ///< of architectures(), or "import": the network in Options::from itself
     /// channels, height, width, classes: 0 stands for "as the data are"; seed is train.seed.
     ArchOptions options{.channels = 0, .height = 0, .width = 0, .classes = 0};
+    bool whiten = false;  ///< a fixed linear layer in front that whitens the image's patches
   } model;
 
   struct Data {

@@ -45,6 +45,9 @@ constexpr Row kTable[] = {
     {{"detachnet", "plain, a side network supplies each layer's scale, shift or small kernels; fades = side: constants",
       build_detachnet},
      1},
+    {{"single-layer", "one convolution 6x6 of stride 2 to widths[0] channels-BN-activation, average pools, FC",
+      build_single_layer},
+     0},
     {{"softmax", "softmax regression on all pixels", build_softmax}, 0},
     {{"phase-softmax", "softmax regression on the 4x4 phase means of each channel", build_phase_softmax}, 0},
 };

@@ -1,5 +1,8 @@
+#include <algorithm>
+
 #include "arch/rows.h"
 #include "arch/stages.h"
+#include "reducenet/error.h"
 
 namespace reducenet {
 
@@ -20,6 +23,24 @@ Graph build_resnet_article(const ArchOptions& options) {
         const ValueId y = b.activate(name + ".act", b.branched(name + ".conv1", in, {.out = out, .stride = stride}));
         return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
       });
+}
+
+// One non-linear layer (Coates, Ng, Lee, AISTATS 2011): conv 6×6 of stride 2, BN, activation, means over windows of 4×4
+// two apart, FC. Behind the means stands a BN that begins at a tenth: the FC then learns as fast as the convolution.
+Graph build_single_layer(const ArchOptions& options) {
+  GraphBuilder b("single-layer", options.seed);
+  constexpr int64_t kernel = 6, stride = 2, window = 4;
+  if (std::min(options.height, options.width) < kernel + stride * (window - 1)) {
+    throw Error(ErrorKind::usage, "model.arch: 'single-layer' needs images of at least 12x12");
+  }
+  const ValueId image = b.input("image", {-1, options.channels, options.height, options.width});
+  ValueId x = b.conv("features", image, options.widths.at(0), {kernel, kernel}, Conv2d{.stride = {stride, stride}});
+  x = b.batch_norm("features.bn", x);
+  if (!options.linear) x = b.activation("features.act", x, options.activation);
+  x = b.node("pool", AveragePool{.kernel = {window, window}, .stride = {2, 2}}, {x});
+  x = b.batch_norm("pool.bn", x, 0.1);
+  b.output(b.gemm("fc", b.node("flatten", Flatten{}, {x}), options.classes));
+  return std::move(b).finish();
 }
 
 // Softmax regression on every pixel.

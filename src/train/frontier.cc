@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "reducenet/error.h"
+#include "train/network.h"
 
 namespace reducenet::train {
 namespace {
@@ -153,6 +154,7 @@ Graph with_new_weights(Graph graph, uint64_t seed) {
     return size / static_cast<double>(rows ? weight->shape()[0] : weight->shape()[1]);
   };
   for (const Node& node : graph.nodes) {
+    if (node.doc == kFixed) continue;
     const auto input = [&](size_t i) { return i < node.inputs.size() ? node.inputs[i] : ValueId{}; };
     if (std::holds_alternative<Conv2d>(node.op)) {
       draw(input(1), fan_in(input(1), true));

@@ -100,6 +100,7 @@ void Network::load_constants(const NetworkOptions& options) {
   };
   std::vector<bool> fixed(graph_.values.size());  // by value index: depends on constants alone
   for (const Node& node : graph_.nodes) {
+    if (node.doc == kFixed) continue;
     const bool weight_space = std::ranges::all_of(
         node.inputs, [&](ValueId id) { return !id || graph_.constant(id) || fixed[static_cast<size_t>(id.index)]; });
     if (weight_space && !node.outputs.empty()) fixed[static_cast<size_t>(node.outputs[0].index)] = true;

@@ -17,6 +17,9 @@ struct NetworkOptions {
   bool fused = true;          ///< sums of batch normalisations with their activation as one step (on CPU, in NHWC)
 };
 
+/// The doc string of a node whose weights are data, not parameters: training leaves them as they are.
+constexpr const char* kFixed = "fixed";
+
 /// A constant as float32, or as int64 where it is of integers, on the CPU.
 at::Tensor to_torch(const Tensor& constant);
 /// A float32 tensor of any device and layout.

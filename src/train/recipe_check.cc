@@ -21,6 +21,8 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "finetune.merge: how many epochs are left for the collapsed network? Set finetune.epochs");
   require(recipe.finetune.merge || !recipe.finetune.identity,
           "finetune.identity is of the collapsed network: set finetune.merge");
+  require(!recipe.model.whiten || recipe.model.arch != "import",
+          "model.whiten draws the first convolution's weights anew: it cannot be set for an imported model");
   const bool gate = recipe.fade.control == Recipe::Control::gate;
   require(!gate || recipe.data.validation != 0, "fade.control = gate needs held-out images: set data.validation");
   const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;
