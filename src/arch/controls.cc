@@ -26,18 +26,20 @@ Graph build_resnet_article(const ArchOptions& options) {
 }
 
 // One non-linear layer (Coates, Ng, Lee, AISTATS 2011): conv 6×6 of stride 2, BN, activation, means over windows of 4×4
-// two apart, FC. Behind the means stands a BN that begins at a tenth: the FC then learns as fast as the convolution.
+// (or all there is) two apart, FC. Behind the means stands a BN that begins at a tenth: the FC then learns as fast as
+// the convolution.
 Graph build_single_layer(const ArchOptions& options) {
   GraphBuilder b("single-layer", options.seed);
-  constexpr int64_t kernel = 6, stride = 2, window = 4;
-  if (std::min(options.height, options.width) < kernel + stride * (window - 1)) {
-    throw Error(ErrorKind::usage, "model.arch: 'single-layer' needs images of at least 12x12");
+  constexpr int64_t kernel = 6, stride = 2;
+  if (std::min(options.height, options.width) < kernel) {
+    throw Error(ErrorKind::usage, "model.arch: 'single-layer' needs images of at least 6x6");
   }
+  const auto window = [&](int64_t side) { return std::min<int64_t>(4, (side - kernel) / stride + 1); };
   const ValueId image = b.input("image", {-1, options.channels, options.height, options.width});
   ValueId x = b.conv("features", image, options.widths.at(0), {kernel, kernel}, Conv2d{.stride = {stride, stride}});
   x = b.batch_norm("features.bn", x);
   if (!options.linear) x = b.activation("features.act", x, options.activation);
-  x = b.node("pool", AveragePool{.kernel = {window, window}, .stride = {2, 2}}, {x});
+  x = b.node("pool", AveragePool{.kernel = {window(options.height), window(options.width)}, .stride = {2, 2}}, {x});
   x = b.batch_norm("pool.bn", x, 0.1);
   b.output(b.gemm("fc", b.node("flatten", Flatten{}, {x}), options.classes));
   return std::move(b).finish();

@@ -28,7 +28,9 @@ NodeId reader_of_image(const Graph& graph) {
       continue;
     }
     const auto* const conv = std::get_if<Conv2d>(&node.op);
-    if (conv && conv->groups == 1 && node.inputs[0] == x && graph.constant(node.inputs[1])) return id;
+    if (conv && conv->groups == 1 && node.inputs[0] == x && graph.constant(node.inputs[1]) &&
+        uses.has_single_use(node.inputs[1]))
+      return id;
     break;
   }
   throw Error(ErrorKind::usage, fmt::format("model.whiten: no single convolution of '{}' reads the image", graph.name));
@@ -75,18 +77,19 @@ void whiten(Graph& graph, const ImageSet& images, uint64_t seed) {
                                               images.width, height, width));
   }
   const auto preprocessing = Preprocessing::from_metadata(graph.metadata);
-  const at::Tensor filters = whitening_filters(
-      patches_of(images, preprocessing ? *preprocessing : Preprocessing::of(images), height, width));
+  const at::Tensor filters =
+      whitening_filters(patches_of(images, preprocessing ? *preprocessing : Preprocessing::of(images), height, width));
 
-  const auto constant = [&](const std::string& name, Tensor value) {
-    return graph.add_value(
-        {.name = graph.unique_name(name), .dtype = DType::f32, .shape = value.shape(), .constant = std::move(value)});
-  };
   Node front = graph[id];
   front.name = graph.unique_name(graph[id].name + ".whiten");
   front.doc = kFixed;
-  front.inputs = {front.inputs[0], constant(front.name + ".weight", from_torch(filters.view({size, channels, height, width})))};
-  front.outputs = {graph.add_value({.name = front.name, .dtype = DType::f32})};
+  const ValueId filter = graph.add_value({.name = graph.unique_name(front.name + ".weight"),
+                                          .dtype = DType::f32,
+                                          .shape = Shape{size, channels, height, width},
+                                          .constant = from_torch(filters.view({size, channels, height, width}))});
+  const ValueId out = graph.add_value({.name = front.name, .dtype = DType::f32});
+  front.inputs = {front.inputs[0], filter};
+  front.outputs = {out};
 
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal(0, std::sqrt(2 / static_cast<double>(size)));
@@ -94,10 +97,11 @@ void whiten(Graph& graph, const ImageSet& images, uint64_t seed) {
   for (float& weight : weights) weight = static_cast<float>(normal(random));
   Node& conv = graph[id];
   conv.op = Conv2d{};
-  conv.inputs[0] = front.outputs[0];
-  conv.inputs[1] = constant(conv.name + ".weight", Tensor::of({shape[0], size, 1, 1}, std::span<const float>(weights)));
+  conv.inputs[0] = out;
+  Value& weight = graph[conv.inputs[1]];
+  weight.shape = Shape{shape[0], size, 1, 1};
+  weight.constant = Tensor::of(*weight.shape, std::span<const float>(weights));
   graph.nodes.insert(graph.nodes.begin() + id.index, std::move(front));
-  remove_dead(graph);
   reinfer_shapes(graph);
 }
 
