@@ -102,7 +102,7 @@ def experiments(grid, names=None, epochs=10):
                 max_abs_error(results),
                 any_seed(last),
             ])
-        return rows([f"network ({epochs} epochs each)", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
+        return rows([f"network ({epochs} epochs each)" if epochs else "network", "deployed top-1, %", "seeds", "nodes", "M MACs", "non-linear nodes",
                      "max abs error of the collapse", "command"], body)
     return table
 

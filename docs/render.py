@@ -324,7 +324,8 @@ TABLES = {
     "resnets-narrow": resnets,
     "frontier11-narrow": frontier("frontier11-narrow"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
-    "one-survivor": experiments("one-survivor", ["one-survivor-taught", "one-survivor", "none"], epochs=14),
+    "one-survivor": experiments("one-survivor", ["one-survivor-taught", "one-survivor", "none", "single-layer", "single-layer-taught",
+                                                 "single-layer-plain", "single-layer-linear"], epochs=None),
     "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early", "reduce20-expansion4-merged"]),
 }
 
