@@ -13,6 +13,7 @@
 #include "reducenet/formats.h"
 #include "signals.h"
 #include "table.h"
+#include "train/weights.h"
 #include "verbs.h"
 
 namespace reducenet::cli {

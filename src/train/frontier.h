@@ -24,8 +24,4 @@ struct FrontierCell {
 /// declares none, or survivors that do not fall.
 std::vector<FrontierCell> frontier_cells(const Recipe& recipe);
 
-/// The same network with new weights: convolutions and matrices normal with deviation √(2/fan_in), BatchNorm 1, 0, 0,
-/// 1, other parameters 0.
-Graph with_new_weights(Graph graph, uint64_t seed);
-
 }  // namespace reducenet::train

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "reducenet/error.h"
+#include "train/weights.h"
 
 namespace reducenet::train {
 namespace {

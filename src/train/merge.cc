@@ -70,11 +70,6 @@ std::vector<Moments> measure_moments(const Graph& graph, const std::vector<Value
   return moments;
 }
 
-ValueId add_constant(Graph& graph, const std::string& name, const at::Tensor& tensor) {
-  return graph.add_value(
-      {.name = graph.unique_name(name), .shape = tensor.sizes().vec(), .constant = from_torch(tensor.to(at::kFloat))});
-}
-
 /// What the convolution gives from now on: a value of its own, in front of the one it gave.
 ValueId give_way(Graph& graph, Node& conv, const std::string& suffix) {
   const ValueId out = conv.outputs[0];

@@ -30,6 +30,11 @@ Tensor from_torch(const at::Tensor& tensor) {
   return Tensor::of(plain.sizes().vec(), std::span(plain.data_ptr<float>(), static_cast<size_t>(plain.numel())));
 }
 
+ValueId add_constant(Graph& graph, const std::string& name, const at::Tensor& tensor) {
+  return graph.add_value(
+      {.name = graph.unique_name(name), .shape = tensor.sizes().vec(), .constant = from_torch(tensor.to(at::kFloat))});
+}
+
 /// Values while a forward runs. A value made for several readers may be one tensor for each.
 struct Network::Store {
   std::vector<std::vector<at::Tensor>> values;  // by value index

@@ -25,6 +25,9 @@ at::Tensor to_torch(const Tensor& constant);
 /// A float32 tensor of any device and layout.
 Tensor from_torch(const at::Tensor& tensor);
 
+/// A new constant of the graph, float32, with that name or one made unique.
+ValueId add_constant(Graph& graph, const std::string& name, const at::Tensor& tensor);
+
 /// A Graph interpreted with LibTorch. Trained parameters are the float constants that Conv, ConvTranspose, Gemm,
 /// MatMul, BatchNorm (gamma, beta), PRelu, Add, Mul and fades of two inputs read, and those from which weights are
 /// computed; BatchNorm's mean and variance are buffers. A constant with several readers is one parameter. Parameters

@@ -3,12 +3,11 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <cmath>
 #include <numeric>
-#include <random>
 
 #include "reducenet/error.h"
 #include "train/network.h"
+#include "train/weights.h"
 
 namespace reducenet::train {
 namespace {
@@ -28,10 +27,10 @@ NodeId reader_of_image(const Graph& graph) {
       continue;
     }
     const auto* const conv = std::get_if<Conv2d>(&node.op);
-    if (conv && conv->groups == 1 && node.inputs[0] == x && graph.constant(node.inputs[1]) &&
-        uses.has_single_use(node.inputs[1]))
-      return id;
-    break;
+    const bool takes = conv && conv->groups == 1 && node.inputs[0] == x && graph.constant(node.inputs[1]) &&
+                       uses.has_single_use(node.inputs[1]);
+    if (!takes) break;
+    return id;
   }
   throw Error(ErrorKind::usage, fmt::format("model.whiten: no single convolution of '{}' reads the image", graph.name));
 }
@@ -40,19 +39,22 @@ NodeId reader_of_image(const Graph& graph) {
 at::Tensor patches_of(const ImageSet& images, const Preprocessing& preprocessing, int64_t height, int64_t width) {
   std::vector<int32_t> all(static_cast<size_t>(images.count()));
   std::iota(all.begin(), all.end(), 0);
+  const std::vector<int32_t> chosen = evenly_spaced(all, kImages);
+  const auto rows = static_cast<uint64_t>(images.height - height + 1);
+  const auto columns = static_cast<uint64_t>(images.width - width + 1);
   at::Tensor image = at::empty({images.channels, images.height, images.width});
-  std::vector<at::Tensor> patches;
-  for (const int32_t i : evenly_spaced(all, kImages)) {
+  at::Tensor patches =
+      at::empty({static_cast<int64_t>(chosen.size()) * kPatchesPerImage, images.channels, height, width});
+  int64_t next = 0;
+  for (const int32_t i : chosen) {
     preprocessing.apply(images.image(i), image.data_ptr<float>());
     for (int64_t k = 0; k < kPatchesPerImage; ++k) {
       const uint64_t bits = random_bits(0, static_cast<uint64_t>(k), static_cast<uint64_t>(i));
-      const auto rows = static_cast<uint64_t>(images.height - height + 1);
-      const auto columns = static_cast<uint64_t>(images.width - width + 1);
       const auto top = static_cast<int64_t>((bits >> 32) % rows), left = static_cast<int64_t>((bits & ~0U) % columns);
-      patches.push_back(image.narrow(1, top, height).narrow(2, left, width).flatten().clone());
+      patches[next++].copy_(image.narrow(1, top, height).narrow(2, left, width));
     }
   }
-  return at::stack(patches);
+  return patches.flatten(1);
 }
 
 /// [D, D]: principal components as rows, the largest first, each divided by √(variance + ridge), its largest number
@@ -83,24 +85,17 @@ void whiten(Graph& graph, const ImageSet& images, uint64_t seed) {
   Node front = graph[id];
   front.name = graph.unique_name(graph[id].name + ".whiten");
   front.doc = kFixed;
-  const ValueId filter = graph.add_value({.name = graph.unique_name(front.name + ".weight"),
-                                          .dtype = DType::f32,
-                                          .shape = Shape{size, channels, height, width},
-                                          .constant = from_torch(filters.view({size, channels, height, width}))});
+  const ValueId filter = add_constant(graph, front.name + ".weight", filters.view({size, channels, height, width}));
   const ValueId out = graph.add_value({.name = front.name, .dtype = DType::f32});
   front.inputs = {front.inputs[0], filter};
   front.outputs = {out};
 
-  std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal(0, std::sqrt(2 / static_cast<double>(size)));
-  std::vector<float> weights(static_cast<size_t>(shape[0] * size));
-  for (float& weight : weights) weight = static_cast<float>(normal(random));
   Node& conv = graph[id];
   conv.op = Conv2d{};
   conv.inputs[0] = out;
   Value& weight = graph[conv.inputs[1]];
   weight.shape = Shape{shape[0], size, 1, 1};
-  weight.constant = Tensor::of(*weight.shape, std::span<const float>(weights));
+  weight.constant = WeightDraw(seed)(*weight.shape, static_cast<double>(size));
   graph.nodes.insert(graph.nodes.begin() + id.index, std::move(front));
   reinfer_shapes(graph);
 }

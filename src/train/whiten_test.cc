@@ -5,9 +5,9 @@
 #include "reducenet/collapse.h"
 #include "reducenet/formats.h"
 #include "reducenet/verify.h"
-#include "train/frontier.h"
 #include "train/network.h"
 #include "train/testing.h"
+#include "train/weights.h"
 
 namespace reducenet::train {
 namespace {
@@ -33,7 +33,7 @@ TEST(Whiten, ChannelsAreUncorrelatedAndOfOneSpread) {
   const at::Tensor centred = rows - rows.mean(0);
   const at::Tensor covariance = centred.t().mm(centred) / rows.size(0), variance = covariance.diagonal();
   const at::Tensor correlation = covariance / (variance.unsqueeze(0) * variance.unsqueeze(1)).sqrt();
-  // Of the images these are a fifth, which are not those that the filters were made from alone.
+  // The filters come from patches of all 2,000 images; these are every patch of the first 400.
   EXPECT_LT((correlation - at::eye(y.size(1))).abs().slice(0, 0, 8).slice(1, 0, 8).max().item<double>(), 0.2);
   EXPECT_NEAR(variance[0].item<double>(), 1, 0.2);                     // far above the ridge
   EXPECT_LT(variance.max().item<double>(), 1.3);                       // which nothing exceeds
