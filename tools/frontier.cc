@@ -275,6 +275,7 @@ Result frontier(Options options) {
   bool interrupted = false;
   for (const FrontierCell* cell : pending) {
     options.run.on_step = [&](const train::Progress& p) {
+      if (!p.stage.empty()) return;
       constexpr double scale = 1000;
       const double epochs = done + static_cast<double>(p.step * p.epochs) / static_cast<double>(p.steps);
       const double left = p.seconds_left + (total - done - static_cast<double>(p.epochs)) * p.seconds_left /

@@ -30,6 +30,7 @@ train::Recipe recipe_of(const Options& options) {
 }
 
 std::string progress_note(const train::Progress& p) {
+  if (!p.stage.empty()) return fmt::format("{}  {:.0f} images/s", p.stage, p.images_per_s);
   std::string note =
       fmt::format("epoch {}/{}  loss {:.3f}  top-1 {:.1f} %", p.epoch + 1, p.epochs, p.loss, 100 * p.accuracy);
   if (p.fade.max > 0) note += fmt::format("  λ {:.2f}", p.fade.mean);
@@ -100,7 +101,7 @@ Action declare_train(CLI::App& app) {
   app.add_option("--set", options->settings, "section.key=value, over the recipe; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--data", options->data, "Images, over the recipe's data.path");
-  app.add_option("--epochs", options->epochs, "Over the recipe's train.epochs")->check(CLI::PositiveNumber);
+  app.add_option("--epochs", options->epochs, "Over the recipe's train.epochs")->check(CLI::NonNegativeNumber);
   app.add_option("--out", options->run.out, "Folder for the results (run)");
   app.add_flag("--resume", options->run.resume, "Go on from the checkpoint in the folder, bit for bit");
   app.add_option("--device", options->run.device, "Where to compute (cpu)")->check(CLI::IsMember({"cpu", "cuda"}));

@@ -15,11 +15,14 @@ namespace reducenet::train {
 
 /// Everything that defines a run. Written as TOML, one table per member below; `recipe_keys()` lists every key.
 struct Recipe {
+  enum class Filters : uint8_t { drawn, patches };
   struct Model {
     std::string arch = "reduce20";  ///< of architectures(), or "import": the network in Options::from itself
     /// channels, height, width, classes: 0 stands for "as the data are"; seed is train.seed.
     ArchOptions options{.channels = 0, .height = 0, .width = 0, .classes = 0};
-    bool whiten = false;  ///< a fixed linear layer in front that whitens the image's patches
+    bool whiten = false;               ///< a fixed linear layer in front that whitens the image's patches
+    Filters filters = Filters::drawn;  ///< patches: the first convolution's are patches of the training images …
+    double threshold = 0.7;            ///< … and let through what lies above this quantile
   } model;
 
   struct Data {
@@ -52,7 +55,7 @@ struct Recipe {
 
   enum class Precision : uint8_t { f32, bf16 };
   struct Train {
-    int64_t epochs = 10;
+    int64_t epochs = 10;  ///< 0: nothing is trained, the last matrix is solved for
     int64_t seed = 0;
     int64_t threads = 0;     ///< 0: one per core
     int64_t eval_every = 1;  ///< epochs between two looks at the validation images
@@ -97,6 +100,13 @@ struct Recipe {
     double hints = 0;        ///< weight of the feature hints: attention maps where each resolution ends; 0: none
     double ema = 0.999;      ///< decay of the teacher "ema"
   } distill;
+
+  /// After all training the last matrix is solved for: least squares from its inputs to the classes, one for the label
+  /// and zero for the others.
+  struct Ridge {
+    std::vector<double>
+        penalties{};  ///< of inputs at spread 1, each tried, the best on held-out images stays; empty: none
+  } ridge;
 
   enum class SelectBy : uint8_t { none, uniform, sensitivity, learned, dp, usage };
   /// Which of the network's own activations survive (usage: of its gated blocks); the others fade like its fades.
@@ -170,6 +180,7 @@ struct Progress {
   double loss = 0, accuracy = 0;  ///< means over the epoch so far
   FadeSummary fade;
   double images_per_s = 0, seconds_left = 0;
+  std::string stage{};  ///< what takes time when training is over, step of steps being its own; empty: training
 };
 
 /// One finished epoch, as in metrics.jsonl.

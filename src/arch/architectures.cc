@@ -48,6 +48,9 @@ constexpr Row kTable[] = {
     {{"single-layer", "one convolution 6x6 of stride 2 to widths[0] channels-BN-activation, average pools, FC",
       build_single_layer},
      0},
+    {{"patch-grid", "one convolution 6x6 to widths[0] channels-activation, means over 3x3 windows, FC",
+      build_patch_grid},
+     0},
     {{"softmax", "softmax regression on all pixels", build_softmax}, 0},
     {{"phase-softmax", "softmax regression on the 4x4 phase means of each channel", build_phase_softmax}, 0},
 };

@@ -45,6 +45,30 @@ Graph build_single_layer(const ArchOptions& options) {
   return std::move(b).finish();
 }
 
+// One non-linear layer whose filters may be patches of the images (Coates, Ng, ICML 2011): conv 6×6 with bias,
+// activation, means over 3×3 windows that together are symmetric and may overlap, FC.
+Graph build_patch_grid(const ArchOptions& options) {
+  GraphBuilder b("patch-grid", options.seed);
+  constexpr int64_t kernel = 6, windows = 3;
+  if (std::min(options.height, options.width) < kernel + windows - 1) {
+    throw Error(ErrorKind::usage, "model.arch: 'patch-grid' needs images of at least 8x8");
+  }
+  const auto window = [](int64_t side) {
+    const int64_t answers = side - kernel + 1, least = (answers + windows - 1) / windows;
+    return least + (answers - least) % (windows - 1);
+  };
+  const auto step = [&](int64_t side) { return (side - kernel + 1 - window(side)) / (windows - 1); };
+  const ValueId image = b.input("image", {-1, options.channels, options.height, options.width});
+  ValueId x = b.conv("features", image, options.widths.at(0), {kernel, kernel}, {}, true);
+  if (!options.linear) x = b.activation("features.act", x, options.activation);
+  x = b.node("pool",
+             AveragePool{.kernel = {window(options.height), window(options.width)},
+                         .stride = {step(options.height), step(options.width)}},
+             {x});
+  b.output(b.gemm("fc", b.node("flatten", Flatten{}, {x}), options.classes));
+  return std::move(b).finish();
+}
+
 // Softmax regression on every pixel.
 Graph build_softmax(const ArchOptions& options) {
   GraphBuilder b("softmax", options.seed);

@@ -23,6 +23,7 @@ Graph build_condconv(const ArchOptions& options);
 Graph build_skipnet(const ArchOptions& options);
 Graph build_detachnet(const ArchOptions& options);
 Graph build_single_layer(const ArchOptions& options);
+Graph build_patch_grid(const ArchOptions& options);
 Graph build_softmax(const ArchOptions& options);
 Graph build_phase_softmax(const ArchOptions& options);
 

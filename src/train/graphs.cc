@@ -11,7 +11,7 @@
 #include "train/imported.h"
 #include "train/merge.h"
 #include "train/ops.h"
-#include "train/whiten.h"
+#include "train/patches.h"
 
 namespace reducenet::train {
 namespace {
@@ -93,7 +93,9 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
   if (!Preprocessing::from_metadata(graph.metadata)) Preprocessing::of(images).to_metadata(graph.metadata);
   set_class_names(graph.metadata, images.class_names);
   graph.metadata["recipe"] = print(recipe);
-  if (recipe.model.whiten) whiten(graph, images, static_cast<uint64_t>(recipe.train.seed));
+  const auto seed = static_cast<uint64_t>(recipe.train.seed);
+  if (recipe.model.filters == Recipe::Filters::patches) draw_filters(graph, images, recipe.model.threshold, seed);
+  if (recipe.model.whiten) whiten(graph, images, seed);
   if (recipe.select.by == Recipe::SelectBy::usage) {
     open_gated_blocks(graph);
   } else if (recipe.select.by != Recipe::SelectBy::none) {

@@ -14,7 +14,11 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   };
   require(recipe.fade.start <= recipe.fade.end, "fade.start lies after fade.end");
   require(!recipe.data.path.empty(), "data.path is empty: name a data set");
-  require(recipe.finetune.epochs < recipe.train.epochs,
+  const bool solves = !recipe.ridge.penalties.empty();
+  require(recipe.train.epochs > 0 || solves, "train.epochs = 0 trains nothing: set ridge.penalties, or epochs");
+  require(recipe.ridge.penalties.size() < 2 || recipe.data.validation != 0,
+          "ridge.penalties: the best of them needs held-out images: set data.validation");
+  require(recipe.finetune.epochs == 0 || recipe.finetune.epochs < recipe.train.epochs,
           fmt::format("finetune.epochs = {} leaves none of the {} epochs to train", recipe.finetune.epochs,
                       recipe.train.epochs));
   require(!recipe.finetune.merge || recipe.finetune.epochs > 0,
@@ -23,6 +27,10 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "finetune.identity is of the collapsed network: set finetune.merge");
   require(!recipe.model.whiten || recipe.model.arch != "import",
           "model.whiten draws the first convolution's weights anew: it cannot be set for an imported model");
+  require(recipe.model.filters == Recipe::Filters::drawn || recipe.model.arch != "import",
+          "model.filters are of a network's beginning: they cannot be set for an imported model");
+  require(recipe.model.filters == Recipe::Filters::drawn || !recipe.model.whiten,
+          "model.whiten draws the filters anew: set it, or model.filters, not both");
   const bool gate = recipe.fade.control == Recipe::Control::gate;
   require(!gate || recipe.data.validation != 0, "fade.control = gate needs held-out images: set data.validation");
   const bool trained = recipe.fade.start > 0 || gate || !options.from.empty() || options.resume;

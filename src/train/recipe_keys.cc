@@ -53,6 +53,11 @@ constexpr Key kKeys[] = {
     {"model", "whiten",
      "a fixed linear layer in front, the principal components of the training images' patches at equal spread",
      [](Recipe& r) -> Field { return &r.model.whiten; }},
+    {"model", "filters",
+     "the first convolution's, at the start: drawn, or whitened patches of the training images with a threshold",
+     [](Recipe& r) { return choice("drawn|patches", r.model.filters); }},
+    {"model", "threshold", "filters patches: quantile of its answers below which a filter says nothing",
+     [](Recipe& r) -> Field { return &r.model.threshold; }, 0, 1},
     {"model", "linear", "leave every activation out", [](Recipe& r) -> Field { return &r.model.options.linear; }},
     {"model", "channels", "of the images; 0: as the data are",
      [](Recipe& r) -> Field { return &r.model.options.channels; }, 0},
@@ -95,7 +100,8 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.optimizer.ema; }, 0, 1},
     {"optimizer", "clip", "largest gradient norm; 0: any", [](Recipe& r) -> Field { return &r.optimizer.clip; }, 0},
 
-    {"train", "epochs", "passes over the training images", [](Recipe& r) -> Field { return &r.train.epochs; }, 1},
+    {"train", "epochs", "passes over the training images; 0: only the last matrix is solved for (ridge.penalties)",
+     [](Recipe& r) -> Field { return &r.train.epochs; }, 0},
     {"train", "seed", "of weights, order and augmentation", [](Recipe& r) -> Field { return &r.train.seed; }, 0, kMost},
     {"train", "threads", "0: one a core", [](Recipe& r) -> Field { return &r.train.threads; }, 0, 4096},
     {"train", "eval_every", "epochs between two looks at the validation images",
@@ -152,6 +158,12 @@ constexpr Key kKeys[] = {
     {"distill", "hints", "weight of feature hints (attention maps where each resolution ends); 0: none",
      [](Recipe& r) -> Field { return &r.distill.hints; }, 0},
     {"distill", "ema", "decay of the teacher ema", [](Recipe& r) -> Field { return &r.distill.ema; }, 0, 1},
+
+    {"ridge", "penalties",
+     "at the end the last matrix is solved for, by ridge regression on its inputs at spread 1 (with data.flip of "
+     "mirror "
+     "images too); the best of these penalties on held-out images; empty: it is left as trained",
+     [](Recipe& r) -> Field { return &r.ridge.penalties; }, 1e-9, 1e9},
 
     {"select", "by", "which of the network's own activations survive (usage: of its gated blocks); the others fade",
      [](Recipe& r) { return choice("none|uniform|sensitivity|learned|dp|usage", r.select.by); }},

@@ -22,6 +22,7 @@
 #include "train/merge.h"
 #include "train/recipe_check.h"
 #include "train/records.h"
+#include "train/ridge.h"
 #include "train/selection.h"
 #include "train/sources.h"
 #include "train/tensorboard.h"
@@ -78,7 +79,9 @@ class Run {
   std::string decide(int64_t epoch, double top1);
   double score(Feed& feed, std::span<const int32_t> order) { return evaluate(network_, feed, order).top1; }
   void estimate_statistics();
+  bool solve_last_matrix();
   double test_accuracy();
+  Result interrupted() const;
   Result finish();
   [[noreturn]] void stop_at_last_good(const std::string& what) const;
   void message(const std::string& text) const {
@@ -132,7 +135,7 @@ Run::Run(const Recipe& recipe, const Options& options)
       steps_per_epoch_(static_cast<int64_t>(split_.training.size()) / batch_),
       steps_(steps_per_epoch_ * recipe_.train.epochs),
       feed_(images_, preprocessing_, batch_, device_),
-      validation_feed_(feed_.with_batch(kEvaluationBatch)),
+      validation_feed_(feed_.with_batch(std::min(kEvaluationBatch, 2 * batch_))),
       control_(make_control(fade_plan())),
       gates_(graph_, recipe_.gate) {
   follow_network();
@@ -267,12 +270,16 @@ Result Run::go() {
   while (state_.step < steps_) {
     if (train_epoch()) continue;
     save();
-    return {.interrupted = true,
-            .epochs = state_.step / steps_per_epoch_,
-            .seconds = seconds_before_ + clock_.seconds(),
-            .history = metrics_->history()};
+    return interrupted();
   }
   return finish();
+}
+
+Result Run::interrupted() const {
+  return {.interrupted = true,
+          .epochs = state_.step / steps_per_epoch_,
+          .seconds = seconds_before_ + clock_.seconds(),
+          .history = metrics_->history()};
 }
 
 /// The network as it will be deployed takes the place of the deep one.
@@ -482,10 +489,45 @@ void Run::estimate_statistics() {
   network_.set_momentum(std::nullopt);
 }
 
+/// By ridge regression, with the best penalty on held-out images; false when asked to stop.
+bool Run::solve_last_matrix() {
+  const std::vector<double>& penalties = recipe_.ridge.penalties;
+  RidgeRegression regression(network_);
+  const Stopwatch clock;
+  const auto images = static_cast<int64_t>(split_.training.size() + split_.validation.size());
+  int64_t before = 0;
+  const auto progress = [&](int64_t batch, int64_t) {
+    if (!options_.on_step) return;
+    const int64_t done = std::min(images, before + batch * batch_);
+    const double pace = static_cast<double>(done) / clock.seconds();
+    options_.on_step({.step = done,
+                      .steps = images,
+                      .images_per_s = pace,
+                      .seconds_left = static_cast<double>(images - done) / pace,
+                      .stage = "inputs of the last matrix"});
+  };
+  if (!regression.learn(feed_, {split_.training, options_.stop, progress}, recipe_.data.flip)) return false;
+  before = static_cast<int64_t>(split_.training.size());
+  if (penalties.size() == 1) {
+    regression.solve(penalties[0]);
+    return true;
+  }
+  if (!regression.hold_out(feed_, {split_.validation, options_.stop, progress})) return false;
+  double best = 0, most = -1, last = 0;
+  for (const double penalty : penalties) {
+    last = penalty;
+    const double top1 = regression.solve(penalty);
+    message(fmt::format("ridge penalty {:g}: validation {:5.2f} %", penalty, 100 * top1));
+    if (top1 > most) best = penalty, most = top1;
+  }
+  if (last != best) regression.solve(best);
+  return true;
+}
+
 double Run::test_accuracy() {
   std::vector<int32_t> all(static_cast<size_t>(test_.count()));
   std::iota(all.begin(), all.end(), 0);
-  Feed feed(test_, preprocessing_, kEvaluationBatch, device_);
+  Feed feed(test_, preprocessing_, validation_feed_.batch(), device_);
   return score(feed, all);
 }
 
@@ -494,9 +536,10 @@ Result Run::finish() {
   set_fades(steps_);
   if (average_) average_->swap();
   estimate_statistics();
+  if (!recipe_.ridge.penalties.empty() && !solve_last_matrix()) return interrupted();
   reducenet::save(conclude(network_.graph()), options_.out / "model.safetensors");
-  Result result{.epochs = recipe_.train.epochs,
-                .images_per_s = static_cast<double>(steps_ * batch_) / state_.train_seconds};
+  Result result{.epochs = recipe_.train.epochs};
+  if (steps_ > 0) result.images_per_s = static_cast<double>(steps_ * batch_) / state_.train_seconds;
   if (!split_.validation.empty()) result.val_top1 = score(validation_feed_, split_.validation);
   if (options_.test) result.top1 = test_accuracy();
   result.seconds = seconds_before_ + clock_.seconds();

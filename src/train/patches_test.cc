@@ -1,4 +1,4 @@
-#include "train/whiten.h"
+#include "train/patches.h"
 
 #include <ATen/ATen.h>
 
@@ -76,6 +76,49 @@ TEST(Whiten, WhatHasNoFirstConvolutionIsRefused) {
   refused(build("softmax", {}), images, "no single convolution of 'softmax' reads the image");
   const ImageSet tiny{.height = 5, .width = 5, .channels = 3, .pixels = std::vector<uint8_t>(75), .labels = {0}};
   refused(build("single-layer", {}), tiny, "images of 5x5 have no patches of 6x6");
+}
+
+TEST(PatchFilters, AreQuartersOfOppositesAndMirrorImages) {
+  const ImageSet images = generate_images(500, 1, 16);
+  const auto made = [&](uint64_t seed) {
+    Graph graph = build("patch-grid", {.widths = {16}, .height = 16, .width = 16});
+    draw_filters(graph, images, 0.8, seed);
+    return graph;
+  };
+  const Graph graph = made(1);
+  const at::Tensor weight = to_torch(constant(graph, "features.weight"));
+  const at::Tensor drawn = weight.slice(0, 0, 4), bias = to_torch(constant(graph, "features.bias"));
+  EXPECT_TRUE(weight.slice(0, 4, 8).equal(-drawn));
+  EXPECT_TRUE(weight.slice(0, 8, 16).equal(weight.slice(0, 0, 8).flip(3)));
+  EXPECT_TRUE(bias.slice(0, 8, 16).equal(bias.slice(0, 0, 8)));
+  EXPECT_EQ(constant(graph, "features.weight").to_doubles(), constant(made(1), "features.weight").to_doubles());
+  EXPECT_NE(constant(graph, "features.weight").to_doubles(), constant(made(2), "features.weight").to_doubles());
+  // A fifth of the answers passes, whichever filter it is.
+  const Preprocessing preprocessing = Preprocessing::of(images);
+  at::Tensor x = at::empty({500, 3, 16, 16});
+  for (int64_t i = 0; i < 500; ++i) preprocessing.apply(images.image(i), x[i].data_ptr<float>());
+  Network network(graph);
+  network.watch({graph.find_value("features")});
+  network.forward(x, false);
+  const at::Tensor passes = network.watched().at(0).gt(0).to(at::kDouble).mean({0, 2, 3});
+  EXPECT_NEAR(passes.min().item<double>(), 0.2, 0.03);
+  EXPECT_NEAR(passes.max().item<double>(), 0.2, 0.03);
+}
+
+TEST(PatchFilters, NeedABiasAndQuarters) {
+  const ImageSet images = generate_images(20, 1);
+  const auto refused = [&](Graph graph, const char* why) {
+    try {
+      draw_filters(graph, images, 0.7, 0);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      expect_contains(error.what(), why);
+    }
+  };
+  refused(build("single-layer", {.widths = {8}}), "model.filters: convolution 'features' has no bias");
+  refused(build("patch-grid", {.widths = {6}}), "6 channels cannot be quarters");
+  refused(build("softmax", {}), "model.filters: no single convolution");
 }
 
 class Whitened : public Run {};
