@@ -207,7 +207,7 @@ void RidgeRegression::add(const at::Tensor& inputs, const at::Tensor& labels) {
   count_ += x.size(0);
 }
 
-double RidgeRegression::solve(double penalty) {
+RidgeRegression::Solution RidgeRegression::solve(double penalty) const {
   const c10::AutoGradMode no_grad(false);
   const auto count = static_cast<double>(count_);
   const at::Tensor mean = (sums_ / count).to(at::kFloat), share = labels_ / count;
@@ -236,10 +236,19 @@ double RidgeRegression::solve(double penalty) {
   }
   const at::Tensor weight = (x / spread).t() / scale_;  // [classes, D]
   const at::Tensor centre = (shift_ + scale_ * mean).to(at::kDouble);
-  bias_.copy_(share.to(at::kDouble) - weight.to(at::kDouble).mv(centre));
-  weight_.copy_(unfolded(weight));
-  if (!held_inputs_.defined()) return -1;
-  return held_inputs_.mm(weight.t()).add_(bias_).argmax(1).eq(held_labels_).to(at::kDouble).mean().item<double>();
+  Solution solution{.weight = unfolded(weight),
+                    .bias = (share.to(at::kDouble) - weight.to(at::kDouble).mv(centre)).to(at::kFloat)};
+  if (held_inputs_.defined()) {
+    const at::Tensor scores = held_inputs_.mm(weight.t()).add_(solution.bias);
+    solution.top1 = scores.argmax(1).eq(held_labels_).to(at::kDouble).mean().item<double>();
+  }
+  return solution;
+}
+
+void RidgeRegression::apply(const Solution& solution) {
+  const c10::AutoGradMode no_grad(false);
+  weight_.copy_(solution.weight);
+  bias_.copy_(solution.bias);
 }
 
 }  // namespace reducenet::train

@@ -34,10 +34,15 @@ class RidgeRegression {
   /// Keeps the inputs of these images for solve(); after learn().
   bool hold_out(Feed& feed, const Pass& pass);
 
-  /// Puts the solution for the penalty λ into the network; the share of the held-out images that it gets right, or −1.
-  /// Throws Error(check_failed) where rounding leaves more than a thousandth of the right side unexplained: the penalty
-  /// is too small for it.
-  double solve(double penalty);
+  struct Solution {
+    at::Tensor weight, bias;  ///< [classes, inputs of the matrix], [classes]
+    double top1 = -1;         ///< share of the held-out images that it gets right; −1 without
+  };
+  /// For the penalty λ. Throws Error(check_failed) where rounding leaves more than a thousandth of the right side
+  /// unexplained: the penalty is too small for it.
+  Solution solve(double penalty) const;
+  /// Puts it into the network.
+  void apply(const Solution& solution);
 
  private:
   at::Tensor inputs_of(const at::Tensor& pixels);

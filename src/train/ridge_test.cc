@@ -33,7 +33,7 @@ Network solved(const Graph& graph, const ImageSet& images, double penalty, bool 
   Feed feed(images, Preprocessing::of(images), 32, at::kCPU);
   const std::vector<int32_t> order = all_of(images);
   EXPECT_TRUE(regression.learn(feed, {order}, mirror));
-  regression.solve(penalty);
+  regression.apply(regression.solve(penalty));
   return network;
 }
 

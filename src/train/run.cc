@@ -508,19 +508,15 @@ bool Run::solve_last_matrix() {
   };
   if (!regression.learn(feed_, {split_.training, options_.stop, progress}, recipe_.data.flip)) return false;
   before = static_cast<int64_t>(split_.training.size());
-  if (penalties.size() == 1) {
-    regression.solve(penalties[0]);
-    return true;
-  }
-  if (!regression.hold_out(feed_, {split_.validation, options_.stop, progress})) return false;
-  double best = 0, most = -1, last = 0;
+  const bool choose = penalties.size() > 1;
+  if (choose && !regression.hold_out(feed_, {split_.validation, options_.stop, progress})) return false;
+  RidgeRegression::Solution best;
   for (const double penalty : penalties) {
-    last = penalty;
-    const double top1 = regression.solve(penalty);
-    message(fmt::format("ridge penalty {:g}: validation {:5.2f} %", penalty, 100 * top1));
-    if (top1 > most) best = penalty, most = top1;
+    const RidgeRegression::Solution solution = regression.solve(penalty);
+    if (choose) message(fmt::format("ridge penalty {:g}: validation {:5.2f} %", penalty, 100 * solution.top1));
+    if (!best.weight.defined() || solution.top1 > best.top1) best = solution;
   }
-  if (last != best) regression.solve(best);
+  regression.apply(best);
   return true;
 }
 
