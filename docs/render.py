@@ -323,9 +323,11 @@ TABLES = {
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets-narrow": resnets,
     "frontier11-narrow": frontier("frontier11-narrow"),
+    "frontier29-narrow": frontier("frontier29-narrow"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
     "one-survivor": experiments("one-survivor", ["one-survivor-taught", "one-survivor", "none", "single-layer", "single-layer-taught",
-                                                 "single-layer-plain", "single-layer-linear"], epochs=None),
+                                                 "single-layer-plain", "single-layer-linear", "patch-grid", "patch-grid-1600",
+                                                 "patch-grid-1600-unmirrored", "patch-grid-linear"], epochs=None),
     "fading-narrow-10": experiments("fading-narrow", ["reduce20-never", "reduce20-early", "reduce20-expansion4-merged"]),
 }
 

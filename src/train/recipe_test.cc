@@ -88,8 +88,8 @@ TEST(Recipe, WrongValuesNameTheKey) {
             "3: a.toml: optimizer.lr must be a number");
   EXPECT_EQ(error_of([] { parse_recipe("[train]\nepochs = 1.5", "a.toml"); }),
             "3: a.toml: train.epochs must be a whole number");
-  EXPECT_EQ(error_of([] { parse_recipe("[train]\nepochs = 0", "a.toml"); }),
-            "3: a.toml: train.epochs must be at least 1");
+  EXPECT_EQ(error_of([] { parse_recipe("[train]\nepochs = -1", "a.toml"); }),
+            "3: a.toml: train.epochs must be at least 0");
   EXPECT_EQ(error_of([] { parse_recipe("[fade]\nend = nan", "a.toml"); }), "3: a.toml: fade.end must be in 0 to 1");
   EXPECT_EQ(error_of([] { parse_recipe("[fade]\norder = \"sideways\"", "a.toml"); }),
             "3: a.toml: fade.order must be one of together|forward|backward");
