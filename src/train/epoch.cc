@@ -1,0 +1,251 @@
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "reducenet/error.h"
+#include "reducenet/formats.h"
+#include "train/device.h"
+#include "train/run.h"
+#include "train/schedule.h"
+#include "train/selection.h"
+#include "train/sources.h"
+
+namespace reducenet::train {
+
+/// Every λ is 1: the deep self is kept, and what survives is chosen.
+void Training::begin_fading() {
+  for (const size_t i : going_) network_.set_fade(i, 1);
+  if (average_) average_->swap();
+  if (recipe_.distill.teacher == "self") {
+    reducenet::save(conclude(network_.graph()), file("teacher.safetensors"));
+    make_teacher();
+  }
+  state_.survivors.assign(1, 'x');
+  if (recipe_.select.by != Recipe::SelectBy::none) {
+    message("choosing which activations survive");
+    const Survivors survivors =
+        choose_survivors(recipe_, {network_, feed_, validation_feed_, split_.training, split_.validation, device_});
+    for (const bool survives : survivors) state_.survivors += survives ? '1' : '0';
+    message(fmt::format("{} of {} activations survive: {}", std::ranges::count(survivors, true), survivors.size(),
+                        state_.survivors.substr(1)));
+  }
+  if (average_) average_->swap();
+  state_.begun = 1;
+  know_survivors();
+}
+
+void Training::know_survivors() {
+  const std::vector<size_t> candidates = candidate_fades(graph_);
+  std::erase_if(going_, [&](size_t fade) {
+    const auto found = std::ranges::find(candidates, fade);
+    return found != candidates.end() && state_.survivors.at(1 + static_cast<size_t>(found - candidates.begin())) == '1';
+  });
+  control_->begin(static_cast<int64_t>(going_.size()));
+}
+
+FadeSummary Training::set_fades(int64_t step) {
+  if (going_.empty()) return {};
+  FadeSummary summary{1, 0, 0};
+  for (size_t i = 0; i < going_.size(); ++i) {
+    const double lambda = state_.begun ? control_->lambda(step, static_cast<int64_t>(i)) : 1;
+    network_.set_fade(going_[i], lambda);
+    summary = {std::min(summary.min, lambda), summary.mean + lambda / static_cast<double>(going_.size()),
+               std::max(summary.max, lambda)};
+  }
+  return summary;
+}
+
+/// The network as it will be deployed takes the place of the deep one.
+void Training::merge_for_finetuning() {
+  if (!state_.begun) begin_fading();
+  set_fades(state_.step);
+  const int64_t batches = std::clamp<int64_t>(recipe_.train.batch_norm_batches, 1, steps_per_epoch_);
+  const int64_t epoch = state_.step / steps_per_epoch_;
+  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
+  Loader loader = feed_.loader(order, augmentation(), seed(), epoch);
+  const Graph deep = network_.graph();
+  graph_ = merge(
+      deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, recipe_.finetune.identity, device_);
+  network_ = Network(graph_, {}, device_);
+  optimizer_ = Optimizer(network_, recipe_.optimizer);
+  gates_ = Gates(graph_, recipe_.gate);
+  control_ = make_control(fade_plan());
+  follow_network();
+  if (teacher_) make_teacher();
+  message(fmt::format("fine-tuning what the network collapses into: {:.2f} M MACs, {:.2f} M before",
+                      static_cast<double>(count_macs(graph_)) / 1e6, static_cast<double>(count_macs(deep)) / 1e6));
+}
+
+/// The rest of the current epoch; false when asked to stop.
+bool Training::train_epoch() {
+  if (recipe_.finetune.merge && state_.step >= main_steps() && !is_merged(graph_)) merge_for_finetuning();
+  if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
+  const int64_t epoch = state_.step / steps_per_epoch_;
+  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
+  const double seconds_before = state_.epoch_seconds;
+  const Stopwatch epoch_clock;
+  // Fading that begins inside the epoch needs the feed for a moment.
+  const int64_t begins = state_.begun ? steps_ : first_fading_step(fade_plan());
+  std::unique_ptr<Loader> loader;
+  do {
+    if (!state_.begun && state_.step == begins) {
+      loader.reset();
+      begin_fading();
+    }
+    if (!loader) {
+      loader.reset(new Loader(feed_.loader(order, augmentation(), seed(), epoch, state_.step % steps_per_epoch_)));
+    }
+    const Stopwatch step_clock;
+    const FadeSummary fade = set_fades(state_.step);
+    follow_averages(state_.step, fade);
+    train_step(loader->next());
+    state_.epoch_train_seconds += step_clock.seconds();
+    state_.train_seconds += step_clock.seconds();
+    state_.epoch_seconds = seconds_before + epoch_clock.seconds();
+    if (options_.on_step) {
+      const auto seen = static_cast<double>(state_.seen);
+      options_.on_step({.epoch = epoch,
+                        .epochs = recipe_.train.epochs,
+                        .step = state_.step,
+                        .steps = steps_,
+                        .loss = state_.loss_sum / seen,
+                        .accuracy = static_cast<double>(state_.correct) / seen,
+                        .fade = fade,
+                        .images_per_s = seen / state_.epoch_train_seconds,
+                        .seconds_left = clock_.seconds() / static_cast<double>(state_.step - first_step_) *
+                                        static_cast<double>(steps_ - state_.step)});
+    }
+    const bool stop = options_.stop != nullptr && *options_.stop;
+    if (stop && state_.step % steps_per_epoch_ != 0) return false;
+  } while (state_.step % steps_per_epoch_ != 0);
+  loader.reset();
+  end_epoch();
+  return state_.step == steps_ || options_.stop == nullptr || !*options_.stop;
+}
+
+/// The average starts again where a fade has ended: it forgets the network as it was.
+void Training::follow_averages(int64_t step, const FadeSummary& fade) {
+  const bool moving = std::ranges::any_of(going_, [&](size_t i) {
+    const double lambda = network_.fade(i);
+    return lambda > 0 && lambda < 1;
+  });
+  if (average_ && step > 0 && fade.mean < state_.lambda && !moving) average_->restart();
+  state_.lambda = fade.mean;
+}
+
+at::Tensor Training::loss_of(const Labelled& in, const at::Tensor& scores, const at::Tensor& cross_entropy) {
+  if (!teacher_) return cross_entropy;
+  const Recipe::Distill& distill = recipe_.distill;
+  if (teacher_average_) {
+    teacher_average_->copy_to(teacher_->network());
+    for (size_t i = 0; i < network_.fade_count(); ++i) teacher_->network().set_fade(i, network_.fade(i));
+  }
+  const at::Tensor target = teacher_->scores(in.pixels);
+  at::Tensor loss =
+      cross_entropy * (1 - distill.alpha) + distillation_loss(scores, target, distill.temperature) * distill.alpha;
+  if (distill.hints > 0) loss = loss + teacher_->hint_loss(network_) * distill.hints;
+  return loss;
+}
+
+void Training::stop_at_last_good(const std::string& what) const {
+  throw Error(ErrorKind::check_failed,
+              fmt::format("{}; the last good checkpoint is {}", what, checkpoint_path(options_).string()));
+}
+
+void Training::train_step(const Batch& batch) {
+  const int64_t step = state_.step;
+  const double lr = learning_rate(recipe_, at(step));
+  const Labelled in = feed_.tensors(batch);
+  at::Tensor scores, cross_entropy, loss;
+  if (gates_.learn()) gates_.watch(network_, static_cast<double>(step) / static_cast<double>(steps_));
+  {
+    const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
+    network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
+    scores = network_.forward(in.pixels, true);
+    network_.set_noise(std::nullopt);
+    cross_entropy = at::cross_entropy_loss(scores.to(at::kFloat), in.labels, {}, at::Reduction::Mean, -100,
+                                           recipe_.optimizer.label_smoothing);
+    loss = loss_of(in, scores.to(at::kFloat), cross_entropy);
+    if (gates_.learn()) {
+      const at::Tensor losses = at::cross_entropy_loss(scores.detach().to(at::kFloat), in.labels, {},
+                                                       at::Reduction::None, -100, recipe_.optimizer.label_smoothing);
+      loss = loss + gates_.loss(network_, losses);
+    }
+  }
+  const auto value = loss.item<double>();
+  if (!std::isfinite(value)) {
+    stop_at_last_good(fmt::format("the loss is {} at epoch {}, step {} (learning rate {:.4g})", value,
+                                  step / steps_per_epoch_ + 1, step + 1, lr));
+  }
+  loss.backward();
+  optimizer_.step(lr, is_merged(graph_) ? step - main_steps() : step);
+  if (average_) average_->update();
+  if (teacher_average_) teacher_average_->update();
+  control_->after_step(step + 1, cross_entropy.item<double>());
+  state_.loss_sum += value * static_cast<double>(batch.count());
+  state_.correct += scores.detach().argmax(1).eq(in.labels).sum().item<int64_t>();
+  state_.seen += batch.count();
+  ++state_.step;
+}
+
+/// Hands the accuracy to the control of the fades, and does what it says.
+std::string Training::decide(int64_t epoch, double top1) {
+  if (state_.step > main_steps()) return "";
+  if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
+  if (!state_.begun) return "";
+  const FadeDecision decision = control_->after_epoch(state_.step, top1);
+  switch (decision.act) {
+    case FadeDecision::Act::none:
+      break;
+    case FadeDecision::Act::snapshot:
+      save("snapshot.safetensors");
+      break;
+    case FadeDecision::Act::roll_back: {
+      RunState then;
+      load_state(file("snapshot.safetensors"), then);
+      break;
+    }
+  }
+  if (!decision.why.empty()) message(fmt::format("epoch {}: {}", epoch, decision.why));
+  return decision.why;
+}
+
+void Training::end_epoch() {
+  const int64_t epoch = state_.step / steps_per_epoch_;
+  if (!is_finite(network_)) {
+    stop_at_last_good(fmt::format("a weight is not finite after epoch {}, step {}", epoch, state_.step));
+  }
+  const Stopwatch evaluation;
+  EpochMetrics metrics{.epoch = epoch,
+                       .loss = state_.loss_sum / static_cast<double>(state_.seen),
+                       .accuracy = static_cast<double>(state_.correct) / static_cast<double>(state_.seen),
+                       .fade = set_fades(state_.step),
+                       .lr = learning_rate(recipe_, at(state_.step - 1)),
+                       .images_per_s = static_cast<double>(state_.seen) / state_.epoch_train_seconds};
+  const bool gate = recipe_.fade.control == Recipe::Control::gate;
+  const bool due = epoch % recipe_.train.eval_every == 0 || epoch == recipe_.train.epochs;
+  if (!split_.validation.empty() && (due || gate)) {
+    if (average_) average_->swap();
+    metrics.val_top1 = score(validation_feed_, split_.validation);
+    if (average_) average_->swap();
+  }
+  const double seconds = state_.epoch_seconds;
+  state_.loss_sum = state_.epoch_seconds = state_.epoch_train_seconds = 0;
+  state_.correct = state_.seen = 0;
+  if (gate) metrics.note = decide(epoch, metrics.val_top1);
+  metrics.seconds = seconds + evaluation.seconds();
+  metrics_->add(metrics);
+  std::vector<std::pair<std::string_view, double>> scalars{{"loss/train", metrics.loss},
+                                                           {"accuracy/train", metrics.accuracy},
+                                                           {"fade/lambda", metrics.fade.mean},
+                                                           {"optimizer/lr", metrics.lr},
+                                                           {"speed/images_per_s", metrics.images_per_s}};
+  if (metrics.val_top1 >= 0) scalars.emplace_back("accuracy/validation", metrics.val_top1);
+  events_->scalars(epoch, scalars);
+  save();
+  if (options_.on_epoch) options_.on_epoch(metrics);
+}
+
+}  // namespace reducenet::train
