@@ -158,6 +158,7 @@ bool RidgeRegression::learn(Feed& feed, const Pass& pass, bool mirror) {
     if (k == 0) {
       folds_ = mirror && halves_mirror(x, mirrored);
       if (folds_) folded_shape_ = {x.size(1) / 2, x.size(2), x.size(3)};
+      check_memory(folded(x).size(1));
     }
     take(x, in.labels);
     if (mirrored.defined() && !folds_) take(mirrored, in.labels);
@@ -183,7 +184,6 @@ bool RidgeRegression::hold_out(Feed& feed, const Pass& pass) {
 void RidgeRegression::add(const at::Tensor& inputs, const at::Tensor& labels) {
   if (count_ == 0) {
     const int64_t size = inputs.size(1);
-    check_memory(size);
     shift_ = inputs.mean(0);
     const at::Tensor spread = inputs.std(0, /*unbiased=*/false);
     scale_ = at::where(spread > 0, spread, at::ones_like(spread));
