@@ -42,7 +42,8 @@ at::Tensor patches_of(const ImageSet& images, const Graph& graph, const Shape& k
     throw Error(ErrorKind::usage, fmt::format("{}: images of {}x{} have no patches of {}x{}", key, images.height,
                                               images.width, height, width));
   }
-  const Preprocessing preprocessing = Preprocessing::from_metadata(graph.metadata).value_or(Preprocessing::of(images));
+  const auto known = Preprocessing::from_metadata(graph.metadata);
+  const Preprocessing preprocessing = known ? *known : Preprocessing::of(images);
   std::vector<int32_t> all(static_cast<size_t>(images.count()));
   std::iota(all.begin(), all.end(), 0);
   const std::vector<int32_t> chosen = evenly_spaced(all, kImages);
