@@ -15,7 +15,25 @@
 namespace reducenet::train {
 namespace {
 
-/// A Gemm at the end for another number of classes: weights uniform in ±1/√fan_in, bias 0.
+/// The layer that scores, if it is a Gemm or a convolution: the last one before nodes that treat every channel alike.
+NodeId scoring_layer(const Graph& graph, const Uses& uses) {
+  const auto treats_channels_alike = [](const Op& op) {
+    return std::holds_alternative<Flatten>(op) || std::holds_alternative<GlobalAveragePool>(op) ||
+           std::holds_alternative<AveragePool>(op) || std::holds_alternative<Activation>(op) ||
+           std::holds_alternative<Identity>(op);
+  };
+  NodeId id = uses.producer_of(graph.outputs.front());
+  while (id && treats_channels_alike(graph[id].op) && graph[id].inputs.size() == 1) {
+    const ValueId in = graph[id].inputs[0];
+    if (!uses.has_single_use(in)) return {};
+    id = uses.producer_of(in);
+  }
+  if (!id) return id;
+  const auto* const conv = std::get_if<Conv2d>(&graph[id].op);
+  return std::holds_alternative<Gemm>(graph[id].op) || (conv && conv->groups == 1) ? id : NodeId{};
+}
+
+/// A layer for another number of classes in the place of the one that scores: weights uniform in ±1/√fan_in, bias 0.
 void replace_head(Graph& graph, int64_t classes, uint64_t seed) {
   const auto refuse = [&](const std::string& why) {
     throw Error(ErrorKind::unsupported,
@@ -23,25 +41,29 @@ void replace_head(Graph& graph, int64_t classes, uint64_t seed) {
                             classes, why));
   };
   const Uses uses(graph);
-  const NodeId last = uses.producer_of(graph.outputs.front());
-  if (!last || !std::holds_alternative<Gemm>(graph[last].op)) refuse("it is no Gemm");
-  const Node node = graph[last];
-  const auto& op = std::get<Gemm>(node.op);
+  const NodeId last = scoring_layer(graph, uses);
+  if (!last) refuse("it is no Gemm and no convolution, pooled or not");
+  const Node& node = graph[last];
   const Tensor* const weight = graph.constant(node.inputs.at(1));
   if (weight == nullptr || uses.consumers_of(node.inputs[1]).size() > 1) refuse("its weights are not its own");
-  const int64_t features = weight->shape().at(op.trans_b ? 1 : 0);
+  const auto* const gemm = std::get_if<Gemm>(&node.op);
+  Shape shape = weight->shape();
+  int64_t& rows = shape.at(gemm && !gemm->trans_b ? 1 : 0);
+  const double fan_in = static_cast<double>(weight->size()) / static_cast<double>(rows);
+  rows = classes;
   std::mt19937_64 random(seed);
   std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> values(static_cast<size_t>(classes * features));
-  for (float& value : values) value = uniform(random) / std::sqrt(static_cast<float>(features));
-  graph[node.inputs[1]].constant =
-      Tensor::of(op.trans_b ? Shape{classes, features} : Shape{features, classes}, std::span<const float>(values));
-  graph[node.inputs[1]].shape = graph[node.inputs[1]].constant->shape();
-  if (node.inputs.size() > 2 && node.inputs[2]) {
-    graph[node.inputs[2]].constant = Tensor::filled({classes}, 0);
-    graph[node.inputs[2]].shape = Shape{classes};
-  }
-  graph[graph.outputs.front()].shape.reset();
+  std::vector<float> values(static_cast<size_t>(element_count(shape)));
+  for (float& value : values) value = uniform(random) / static_cast<float>(std::sqrt(fan_in));
+  const auto put = [&](ValueId id, Tensor tensor) {
+    graph[id].shape = tensor.shape();
+    graph[id].constant = std::move(tensor);
+  };
+  put(node.inputs[1], Tensor::of(shape, std::span<const float>(values)));
+  if (node.inputs.size() > 2 && node.inputs[2]) put(node.inputs[2], Tensor::filled({classes}, 0));
+  reinfer_shapes(graph);
+  const auto& scores = graph[graph.outputs.front()].shape;
+  if (!scores || scores->size() != 2 || scores->back() != classes) refuse("what follows it makes no scores of it");
 }
 
 /// Identity of a constant is that constant once more.
@@ -228,7 +250,6 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   const auto& scores = graph[graph.outputs.front()].shape;
   if (!scores || scores->size() != 2 || scores->back() != classes) {
     replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));
-    infer_shapes(graph);
   } else if (const auto names = class_names(graph.metadata); !names.empty() && names != images.class_names) {
     throw Error(ErrorKind::usage, from.string() + ": its classes are others than the data's, or in another order");
   }

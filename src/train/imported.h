@@ -8,7 +8,8 @@
 namespace reducenet::train {
 
 /// The model of `from`, for these images: it keeps its own preprocessing; a head for another number of classes is
-/// replaced by a new one. Error(usage) when the images do not fit, Error(unsupported) when the head is no Gemm.
+/// replaced by a new one. Error(usage) when the images do not fit, Error(unsupported) when the head is no Gemm and
+/// no convolution, or what follows it treats channels differently.
 Graph import_network(const Recipe& recipe, const std::filesystem::path& from, const ImageSet& images, int64_t classes);
 
 /// Every bias and every vector of a BatchNorm becomes a constant of its own: exporters write equal ones once, for

@@ -1,0 +1,69 @@
+#include "train/imported.h"
+
+#include "reducenet/builder.h"
+#include "reducenet/formats.h"
+#include "train/testing.h"
+
+namespace reducenet::train {
+namespace {
+
+constexpr int64_t kSide = 8, kClasses = 10;
+
+class Imported : public Run {
+ protected:
+  /// The network of the file for ten classes of images.
+  Graph imported(const Graph& graph) {
+    save(graph, out("model.onnx"));
+    Recipe recipe;
+    recipe.model.arch = "import";
+    return import_network(recipe, out("model.onnx"), generate_images(20, 1, kSide), kClasses);
+  }
+  void refused(const Graph& graph, const char* why) {
+    try {
+      imported(graph);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+      expect_contains(error.what(), why);
+    }
+  }
+};
+
+Shape shape_of(const Graph& graph, const char* value) {
+  return *graph[graph.find_value(value)].shape;
+}
+
+TEST_F(Imported, AMatrixAtTheEndIsReplaced) {
+  const Graph graph = imported(build("softmax", {.height = kSide, .width = kSide, .classes = 7}));
+  EXPECT_EQ(shape_of(graph, "fc.weight"), (Shape{kClasses, 3 * kSide * kSide}));
+  EXPECT_EQ(shape_of(graph, "fc.bias"), (Shape{kClasses}));
+  EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
+}
+
+TEST_F(Imported, SoIsAConvolutionWhoseAnswersArePooled) {
+  GraphBuilder b("fire", 1);
+  ValueId x = b.conv("squeeze", b.input("image", {-1, 3, kSide, kSide}), 5, {3, 3}, {}, true);
+  x = b.conv("classifier", b.activation("act", x, {Activation::Kind::relu}), 7, {1, 1}, {}, true);
+  x = b.node("pool", GlobalAveragePool{}, {b.activation("scores", x, {Activation::Kind::relu})});
+  b.output(b.node("flatten", Flatten{}, {x}));
+  const Graph graph = imported(std::move(b).finish());
+  EXPECT_EQ(shape_of(graph, "squeeze.weight"), (Shape{5, 3, 3, 3}));
+  EXPECT_EQ(shape_of(graph, "classifier.weight"), (Shape{kClasses, 5, 1, 1}));
+  EXPECT_EQ(shape_of(graph, "classifier.bias"), (Shape{kClasses}));
+  EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
+}
+
+TEST_F(Imported, OtherHeadsAreRefused) {
+  const auto ends_in = [](auto head) {
+    GraphBuilder b("net", 1);
+    b.output(head(b, b.conv("conv", b.input("image", {-1, 3, kSide, kSide}), 7, {3, 3}, {})));
+    return std::move(b).finish();
+  };
+  refused(ends_in([](GraphBuilder& b, ValueId x) { return b.node("flatten", Flatten{}, {x}); }),
+          "what follows it makes no scores of it");
+  refused(ends_in([](GraphBuilder& b, ValueId x) { return b.node("flatten", Flatten{}, {b.add("sum", x, x)}); }),
+          "it is no Gemm and no convolution");
+}
+
+}  // namespace
+}  // namespace reducenet::train
