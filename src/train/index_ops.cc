@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "graph/index_shapes.h"
+#include "graph/resize.h"
 
 namespace reducenet::train {
 namespace {
@@ -63,6 +64,32 @@ at::Tensor gather(const Gather& op, const at::Tensor& x, const Tensor& indices) 
   return chosen.reshape(shape);
 }
 
+at::Tensor repeat(const Graph& graph, const Node& node, const at::Tensor& x) {
+  const std::vector<int64_t> list = graph.constant(node.inputs.at(1))->to_ints();
+  if (std::get<Repeat>(node.op).kind == Repeat::Kind::tile) return x.repeat(list);
+  return x.expand(shape_of(std::get<Repeat>(node.op), Seen(graph, node, x).inputs()).value());
+}
+
+at::Tensor resize(const Graph& graph, const Node& node, const at::Tensor& x) {
+  const auto& op = std::get<Resize>(node.op);
+  const Seen seen(graph, node, x);
+  const Shape shape = shape_of(op, seen.inputs()).value();
+  at::Tensor y = x;
+  for (size_t axis = 1; axis < shape.size(); ++axis) {  // sizes name the samples as exported: they stay as they are
+    const int64_t input = x.size(static_cast<int64_t>(axis)), output = shape[axis];
+    const double scale = resize_scale(seen.inputs(), axis, output);
+    if (scale == 1 && input == output) continue;
+    at::Tensor weights = at::zeros({input, output});
+    auto weight = weights.accessor<float, 2>();
+    for (int64_t i = 0; i < output; ++i) {
+      for (const Tap& tap : resize_taps(op, i, input, scale)) weight[tap.index][i] += static_cast<float>(tap.weight);
+    }
+    const auto last = static_cast<int64_t>(shape.size()) - 1, here = static_cast<int64_t>(axis);
+    y = y.transpose(here, last).matmul(weights.to(y.options())).transpose(here, last);
+  }
+  return y;
+}
+
 at::Tensor move_blocks(const SpaceDepth& op, const at::Tensor& x) {
   const int64_t b = op.block, n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
   switch (op.kind) {
@@ -78,6 +105,13 @@ at::Tensor move_blocks(const SpaceDepth& op, const at::Tensor& x) {
       return x.reshape({n, c, h / b, b, w / b, b}).permute({0, 3, 5, 1, 2, 4}).reshape({n, c * b * b, h / b, w / b});
   }
   throw std::logic_error("SpaceDepth::Kind");
+}
+
+at::Tensor normalize(const Lrn& op, const at::Tensor& x) {
+  std::vector<int64_t> channels(static_cast<size_t>(2 * x.dim() - 4), 0);
+  channels.insert(channels.end(), {(op.size - 1) / 2, op.size / 2});
+  const at::Tensor sums = at::constant_pad_nd(at::square(x), channels).unfold(1, op.size, 1).sum(-1);
+  return x / at::pow(sums * (op.alpha / static_cast<double>(op.size)) + op.bias, op.beta);
 }
 
 at::Tensor normalize(const Normalize& op, const at::Tensor& x, const at::Tensor& scale, const at::Tensor& bias) {

@@ -95,6 +95,10 @@ TEST_P(NetworkTest, MovesSelectsAndNormalizesAsTheGraphDoes) {
     for (int64_t i = 0; i < count; ++i) values.push_back(0.5 + 0.25 * static_cast<double>(i));
     return Tensor::from_doubles({count}, values, DType::f32);
   };
+  const auto scales = [](std::vector<double> values) {
+    return Tensor::from_doubles({static_cast<int64_t>(values.size())}, values, DType::f32);
+  };
+  const Tensor none = Tensor::filled({0}, 0);
   using Kind = SpaceDepth::Kind;
   struct Case {
     Op op;
@@ -110,6 +114,15 @@ TEST_P(NetworkTest, MovesSelectsAndNormalizesAsTheGraphDoes) {
       {SpaceDepth{Kind::depth_to_space_crd, 2}, {}},
       {SpaceDepth{Kind::space_to_depth, 2}, {}},
       {GlobalMaxPool{}, {}},
+      {Lrn{.size = 5, .alpha = 0.3, .beta = 0.6, .bias = 2}, {}},
+      {Lrn{.size = 4, .alpha = 2}, {}},
+      {Repeat{Repeat::Kind::tile}, {ints({1, 2, 1, 3})}},
+      {Repeat{Repeat::Kind::expand}, {ints({2, 1, 8, 1, 10})}},
+      {Resize{}, {none, scales({1, 1, 2, 3})}},
+      {Resize{.mode = Resize::Mode::linear}, {none, scales({1, 1, 2, 0.7})}},
+      {Resize{.mode = Resize::Mode::linear, .coordinates = Resize::Coordinates::align_corners},
+       {none, none, ints({4, 8, 9, 5})}},
+      {Resize{.mode = Resize::Mode::cubic, .exclude_outside = true}, {none, none, ints({4, 8, 13, 10})}},
       {Variadic{Variadic::Kind::sum}, {Tensor::filled({10}, 0.3), Tensor::filled({8, 1, 1}, -0.1)}},
       {Variadic{Variadic::Kind::mean}, {ramp(10)}},
       {Variadic{Variadic::Kind::min}, {ramp(10)}},
@@ -140,7 +153,7 @@ TEST_P(NetworkTest, MovesSelectsAndNormalizesAsTheGraphDoes) {
 TEST_P(NetworkTest, WhatCannotBeTrainedIsRefusedByName) {
   GraphBuilder b("refused", 3);
   const ValueId x = b.input("x", {-1, 3, 9, 7});
-  b.output(b.node("sizes", Lrn{.size = 3}, {x}));
+  b.output(b.node("sizes", Hardmax{}, {x}));
   try {
     Network(std::move(b).finish(), GetParam());
     FAIL() << "accepted";

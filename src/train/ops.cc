@@ -16,8 +16,8 @@ namespace {
 }
 
 template <class T>
-concept UnknownToTraining = OneOf<T, Compare, Where, Lrn, ArgReduce, Hardmax, TopK, SplitAxis, ScatterNd, Repeat,
-                                  Resize, ShapeOf, ConstantOfShape, Arange, Cast>;
+concept UnknownToTraining =
+    OneOf<T, Compare, Where, ArgReduce, Hardmax, TopK, SplitAxis, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast>;
 
 [[noreturn]] void refuse_unknown(const Node& node) {
   refuse(node, "training does not know this op");
@@ -265,8 +265,8 @@ void check_trainable(const Graph& graph, const Node& node) {
     if (!plane_only) refuse(node, "reflect and edge pad height and width only");
   }
   if (const auto* op = std::get_if<Reduce>(&node.op); op && op->kind == Reduce::Kind::prod) refuse(node, "a product");
-  const bool arguments_follow = std::holds_alternative<Reduce>(node.op) || std::holds_alternative<Slice>(node.op) ||
-                                std::holds_alternative<Squeeze>(node.op) || std::holds_alternative<Gather>(node.op);
+  const bool arguments_follow =
+      std::visit([]<class T>(const T&) { return OneOf<T, Reduce, Slice, Squeeze, Gather, Repeat, Resize>; }, node.op);
   for (size_t i = 1; arguments_follow && i < node.inputs.size(); ++i) {
     if (node.inputs[i] && !graph.constant(node.inputs[i])) refuse(node, "its axes or indices are not constant");
   }
@@ -316,6 +316,9 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Squeeze&) { return squeeze(graph, node, in[0]); },
           [&](const Gather& op) { return gather(op, in[0], *graph.constant(node.inputs[1])); },
           [&](const SpaceDepth& op) { return move_blocks(op, in[0]); },
+          [&](const Lrn& op) { return normalize(op, in[0]); },
+          [&](const Repeat&) { return repeat(graph, node, in[0]); },
+          [&](const Resize&) { return resize(graph, node, in[0]); },
           [&](const UnknownToTraining auto&) -> at::Tensor { refuse_unknown(node); },
       },
       node.op);
