@@ -165,8 +165,21 @@ std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
   return numbers;
 }
 
+/// Sizes of which the first, the batch, is open, as scales; nothing where a float32 does not hold one exactly.
+std::optional<Tensor> scales_of(const Tensor& sizes, const std::optional<Shape>& input) {
+  const std::vector<int64_t> wanted = sizes.to_ints();
+  if (!input || input->size() != wanted.size()) return std::nullopt;
+  std::vector<float> scales{1};
+  for (size_t axis = 1; axis < wanted.size(); ++axis) {
+    const auto from = static_cast<double>((*input)[axis]), to = static_cast<double>(wanted[axis]);
+    scales.push_back(static_cast<float>(to / from));
+    if (from <= 0 || static_cast<double>(scales.back()) * from != to) return std::nullopt;
+  }
+  return Tensor::of({std::ssize(scales)}, std::span<const float>(scales));
+}
+
 /// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
-/// target in which one does.
+/// target in which one does; a Resize to sizes in which one does is one by scales.
 void settle_numbers(Graph& graph) {
   const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
   if (std::ranges::none_of(graph.nodes, from_shape)) return;
@@ -188,11 +201,21 @@ void settle_numbers(Graph& graph) {
       const auto found = settled.find(node.inputs[i].index);
       if (found == settled.end()) continue;
       const bool open = found->second != two.at(found->first);
+      const auto put = [&](const std::string& what, const Tensor& value) {
+        return graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + what),
+                                .dtype = value.dtype(),
+                                .shape = value.shape(),
+                                .constant = value});
+      };
+      if (open && std::holds_alternative<Resize>(node.op) && i == 3) {
+        const std::optional<Tensor> scales = scales_of(found->second, graph[node.inputs[0]].shape);
+        if (!scales) continue;
+        node.inputs[2] = put(".scales", *scales);
+        node.inputs.pop_back();
+        break;
+      }
       if (open && !(std::holds_alternative<Reshape>(node.op) && i == 1)) continue;
-      node.inputs[i] = graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + ".value"),
-                                        .dtype = found->second.dtype(),
-                                        .shape = found->second.shape(),
-                                        .constant = found->second});
+      node.inputs[i] = put(".value", found->second);
     }
   }
   remove_dead(graph);

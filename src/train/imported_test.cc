@@ -53,6 +53,29 @@ TEST_F(Imported, SoIsAConvolutionWhoseAnswersArePooled) {
   EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
 }
 
+/// Ten channels of a conv 3×3 without padding, resized to `side` with the batch as it comes, pooled.
+Graph resizing(int64_t side) {
+  GraphBuilder b("resizing", 1);
+  const ValueId x = b.conv("conv", b.input("image", {-1, 3, kSide, kSide}), kClasses, {3, 3}, {});
+  const ValueId counts = b.node("counts", ShapeOf{.start = 0, .end = 2}, {x});
+  const ValueId plane = b.constant("plane", Tensor::of({2}, std::vector<int64_t>{side, side}));
+  const ValueId sizes = b.node("sizes", Concat{.axis = 0}, {counts, plane});
+  const ValueId none = b.constant("none", Tensor::filled({0}, 0));
+  const ValueId y = b.node("resize", Resize{.mode = Resize::Mode::linear}, {x, none, none, sizes});
+  b.output(b.node("flatten", Flatten{}, {b.node("pool", GlobalAveragePool{}, {y})}));
+  return std::move(b).finish();
+}
+
+TEST_F(Imported, SizesWithAnOpenBatchAreScalesWhereTheseAreExact) {
+  const Graph graph = imported(resizing(9));  // 6 → 9
+  const Node& resize = graph[graph.find_node("resize")];
+  ASSERT_EQ(resize.inputs.size(), 3);
+  EXPECT_EQ(graph.constant(resize.inputs[2])->to_doubles(), (std::vector<double>{1, 1, 1.5, 1.5}));
+  EXPECT_EQ(shape_of(graph, "resize"), (Shape{-1, kClasses, 9, 9}));
+  const Graph inexact = imported(resizing(7));  // 6 → 7
+  EXPECT_EQ(inexact[inexact.find_node("resize")].inputs.size(), 4);
+}
+
 TEST_F(Imported, OtherHeadsAreRefused) {
   const auto ends_in = [](auto head) {
     GraphBuilder b("net", 1);
