@@ -34,6 +34,13 @@ Recipe base_recipe(const Recipe& recipe, int64_t seed) {
   return base;
 }
 
+/// Of a network that is there already: what makes its beginning is over.
+void set_import(Recipe& recipe) {
+  recipe.model.arch = "import";
+  recipe.model.whiten = false;
+  recipe.model.filters = Recipe::Filters::drawn;
+}
+
 /// As many epochs as the step of index `steps` has behind it, the first step having one.
 int64_t epochs_after(const Recipe& recipe, size_t steps) {
   return recipe.train.epochs + static_cast<int64_t>(steps) * recipe.frontier.epochs;
@@ -41,7 +48,7 @@ int64_t epochs_after(const Recipe& recipe, size_t steps) {
 
 Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
   Recipe step = base_recipe(recipe, seed);
-  step.model.arch = "import";
+  set_import(step);
   step.train.epochs = recipe.frontier.epochs;
   step.finetune = {};
   step.optimizer.lr = recipe.frontier.lr;
@@ -110,7 +117,7 @@ std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
                         .recipe = base_recipe(recipe, seed),
                         .after = fmt::format("k{}{}", survivors, suffix),
                         .deep = deep};
-      cell.recipe.model.arch = "import";
+      set_import(cell.recipe);
       cell.recipe.finetune = {};
       cell.recipe.train.epochs = cell.epochs;
       cells.push_back(std::move(cell));

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "reducenet/error.h"
+#include "train/recipe_check.h"
 #include "train/weights.h"
 
 namespace reducenet::train {
@@ -46,6 +47,18 @@ TEST(Frontier, DeclaresAFixedGrid) {
   }
   const auto again = frontier_cells(example());
   for (size_t i = 0; i < cells.size(); ++i) EXPECT_EQ(print(cells[i].recipe), print(again[i].recipe));
+}
+
+TEST(Frontier, EveryCellCanBeRunWhateverTheBeginningIsMadeOf) {
+  for (const char* beginning : {"model.whiten=true", "model.filters=patches"}) {
+    Recipe recipe = example();
+    recipe.data.path = "generated";
+    recipe.distill = {};
+    set(recipe, beginning);
+    for (const FrontierCell& cell : frontier_cells(recipe)) {
+      EXPECT_NO_THROW(check_recipe(cell.recipe, {.from = "model.safetensors"})) << cell.name;
+    }
+  }
 }
 
 TEST(Frontier, EpochsAreEqual) {
