@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kImages = 5000, kPatchesPerImage = 20, kAnswers = 8000;
 constexpr double kWhitenRidge = 0.1, kFilterRidge = 0.3;  // of the mean variance
+constexpr double kLeast = 1e-12;                          // images of one colour have no spread
 
 /// The convolution whose input is the image, padded or not. `key` is the recipe's, for messages.
 NodeId reader_of_image(const Graph& graph, const char* key) {
@@ -74,7 +75,7 @@ Components components_of(const at::Tensor& patches, double ridge) {
   const at::Tensor centred = patches - patches.mean(0);
   const auto [variances, vectors] = at::linalg_eigh(centred.t().mm(centred) / patches.size(0));  // ascending, columns
   const at::Tensor variance = variances.flip(0).clamp_min(0);
-  return {vectors.t().flip(0), (variance + ridge * variance.mean()).sqrt().unsqueeze(1)};
+  return {vectors.t().flip(0), (variance + ridge * variance.mean()).sqrt().clamp_min(kLeast).unsqueeze(1)};
 }
 
 /// [D, D]: principal components as rows, each divided by its spread, its largest number positive.
@@ -142,7 +143,7 @@ void draw_filters(Graph& graph, const ImageSet& images, double threshold, uint64
   const auto [rows, spread] = components_of(both, kFilterRidge);
   const at::Tensor whitening = rows.t().mm(rows / spread);
   const at::Tensor drawn = (draw_rows(patches, quarter, seed).to(at::kDouble) - both.mean(0)).mm(whitening);
-  const at::Tensor half = (drawn / drawn.norm(2, {1}, true)).mm(whitening);
+  const at::Tensor half = (drawn / drawn.norm(2, {1}, true).clamp_min(kLeast)).mm(whitening);
   const at::Tensor filters = at::cat({half, -half}).to(at::kFloat);
 
   const at::Tensor answers = draw_rows(patches, std::min(kAnswers, patches.size(0)), seed + 1).mm(filters.t());

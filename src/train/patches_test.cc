@@ -105,6 +105,15 @@ TEST(PatchFilters, AreQuartersOfOppositesAndMirrorImages) {
   EXPECT_NEAR(passes.max().item<double>(), 0.2, 0.03);
 }
 
+TEST(PatchFilters, OfImagesOfOneColourSayNothing) {
+  const ImageSet grey{
+      .height = 9, .width = 9, .channels = 1, .pixels = std::vector<uint8_t>(3 * 81, 90), .labels = {0, 1, 0}};
+  Graph graph = build("patch-grid", {.widths = {8}, .channels = 1, .height = 9, .width = 9});
+  Preprocessing{.height = 9, .width = 9, .channels = 1, .mean = {0.5}, .std = {0.2}}.to_metadata(graph.metadata);
+  draw_filters(graph, grey, 0.7, 0);
+  for (const double value : constant(graph, "features.weight").to_doubles()) EXPECT_NEAR(value, 0, 1e-3);
+}
+
 TEST(PatchFilters, NeedABiasAndQuarters) {
   const ImageSet images = generate_images(20, 1);
   const auto refused = [&](Graph graph, const char* why) {
