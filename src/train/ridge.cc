@@ -32,7 +32,7 @@ double available_bytes() {
 }
 
 void check_memory(int64_t inputs) {
-  const double needed = 3.0 * static_cast<double>(inputs) * static_cast<double>(inputs) * sizeof(float);
+  const double needed = 4.0 * static_cast<double>(inputs) * static_cast<double>(inputs) * sizeof(float);
   constexpr double gibibyte = 1 << 30;
   if (const double free = available_bytes(); needed > free) {
     throw Error(ErrorKind::usage,

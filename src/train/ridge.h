@@ -12,7 +12,7 @@ namespace reducenet::train {
 /// Least squares in closed form for the matrix that a network ends in: its inputs x[D] at spread 1 against one for the
 /// image's label and zero for the other classes,
 ///   minimise Σ |W·x + b − onehot|² / images + λ·Σ (spread of x_j · W_j)².
-/// In float32, with D²·4 bytes for the products of inputs and three times that while solving; Error(usage) where there
+/// In float32, with D²·4 bytes for the products of inputs and four times that while solving; Error(usage) where there
 /// is less memory.
 class RidgeRegression {
  public:

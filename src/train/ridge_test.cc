@@ -102,7 +102,7 @@ TEST(Ridge, WhatCannotBeSolvedIsRefused) {
   refused(build("phase-softmax", {.height = 8, .width = 8}), generate_images(4, 1, 8),
           "'phase-softmax' does not end in a matrix and a bias of its own");
   refused(build("softmax", {.height = 512, .width = 512}), generate_images(2, 1, 512),
-          "786432 inputs of the last matrix need 6912.0 GiB of memory");
+          "786432 inputs of the last matrix need 9216.0 GiB of memory");
 }
 
 class RidgeRun : public Run {
