@@ -42,17 +42,14 @@ void check_memory(int64_t inputs) {
   }
 }
 
-/// The node that makes the graph's output.
-const Node& last_matrix(const Graph& graph) {
-  const Uses uses(graph);
-  const ValueId out = graph.outputs.at(0);
-  const auto found = std::ranges::find_if(graph.nodes, [&](const Node& n) { return n.outputs.at(0) == out; });
-  if (found != graph.nodes.end()) {
-    const auto* const gemm = std::get_if<Gemm>(&found->op);
-    const auto is_own = [&](size_t i) {
-      return graph.constant(found->inputs[i]) && uses.has_single_use(found->inputs[i]);
-    };
-    if (gemm && *gemm == Gemm{.trans_b = true} && found->inputs.size() == 3 && is_own(1) && is_own(2)) return *found;
+/// The Gemm that makes the graph's output.
+const Node& last_matrix(const Graph& graph, const Uses& uses) {
+  const auto is_own = [&](ValueId id) { return graph.constant(id) && uses.has_single_use(id); };
+  if (const NodeId last = uses.producer_of(graph.outputs.at(0))) {
+    const Node& node = graph[last];
+    const auto* const gemm = std::get_if<Gemm>(&node.op);
+    const bool plain = gemm && *gemm == Gemm{.trans_b = true} && node.inputs.size() == 3;
+    if (plain && is_own(node.inputs[1]) && is_own(node.inputs[2])) return node;
   }
   throw Error(ErrorKind::usage,
               fmt::format("ridge.penalties: '{}' does not end in a matrix and a bias of its own", graph.name));
@@ -81,14 +78,12 @@ at::Tensor symmetric_product(const at::Tensor& a, const at::Tensor& x) {
 
 RidgeRegression::RidgeRegression(Network& network) : network_(network) {
   const Graph graph = network.graph();
-  const Node& matrix = last_matrix(graph);
+  const Uses uses(graph);
+  const Node& matrix = last_matrix(graph, uses);
   read_ = matrix.inputs[0];
-  for (const Node& node : graph.nodes) {
-    const auto* const flatten = std::get_if<Flatten>(&node.op);
-    if (flatten && *flatten == Flatten{} && node.outputs[0] == read_ && network.makes(node.inputs[0])) {
-      read_ = node.inputs[0];
-      break;
-    }
+  if (const NodeId before = uses.producer_of(read_)) {
+    const auto* const flatten = std::get_if<Flatten>(&graph[before].op);
+    if (flatten && *flatten == Flatten{} && network.makes(graph[before].inputs[0])) read_ = graph[before].inputs[0];
   }
   for (const auto& [name, tensor] : network.state()) {
     if (name == graph[matrix.inputs[1]].name) weight_ = tensor;
@@ -120,17 +115,18 @@ at::Tensor RidgeRegression::unfolded(const at::Tensor& weight) const {
   return at::cat({half, half.flip(3)}, 1).flatten(1);
 }
 
-/// Calls each(batch, k) until told to stop; false then.
+/// Calls each(batch) until told to stop; false then.
 template <class Each>
 bool RidgeRegression::for_each_batch(Feed& feed, const Pass& pass, Each each) {
   const c10::AutoGradMode no_grad(false);
   network_.watch({read_});
   Loader loader = feed.loader(pass.order);
-  const int64_t batches = (static_cast<int64_t>(pass.order.size()) + feed.batch() - 1) / feed.batch();
+  int64_t images = 0;
   bool stopped = false;
-  for (int64_t k = 0; k < batches && !stopped; ++k) {
-    each(feed.tensors(loader.next()), k);
-    if (pass.on_batch) pass.on_batch(k + 1, batches);
+  for (Batch batch = loader.next(); batch.count() > 0 && !stopped; batch = loader.next()) {
+    each(feed.tensors(batch));
+    images += batch.count();
+    if (pass.on_images) pass.on_images(images);
     stopped = pass.stop != nullptr && *pass.stop;
   }
   network_.watch({});
@@ -139,6 +135,7 @@ bool RidgeRegression::for_each_batch(Feed& feed, const Pass& pass, Each each) {
 
 bool RidgeRegression::learn(Feed& feed, const Pass& pass, bool mirror) {
   count_ = 0;
+  bool first = true;
   std::vector<at::Tensor> inputs, labels;
   int64_t rows = 0;
   const auto take = [&](const at::Tensor& x, const at::Tensor& of) {
@@ -152,13 +149,14 @@ bool RidgeRegression::learn(Feed& feed, const Pass& pass, bool mirror) {
     labels.clear();
     rows = 0;
   };
-  const bool finished = for_each_batch(feed, pass, [&](const Labelled& in, int64_t k) {
+  const bool finished = for_each_batch(feed, pass, [&](const Labelled& in) {
     const at::Tensor x = inputs_of(in.pixels);
-    const at::Tensor mirrored = mirror && (k == 0 || !folds_) ? inputs_of(in.pixels.flip(3)) : at::Tensor();
-    if (k == 0) {
+    const at::Tensor mirrored = mirror && (first || !folds_) ? inputs_of(in.pixels.flip(3)) : at::Tensor();
+    if (first) {
       folds_ = mirror && halves_mirror(x, mirrored);
       if (folds_) folded_shape_ = {x.size(1) / 2, x.size(2), x.size(3)};
       check_memory(folded(x).size(1));
+      first = false;
     }
     take(x, in.labels);
     if (mirrored.defined() && !folds_) take(mirrored, in.labels);
@@ -170,7 +168,7 @@ bool RidgeRegression::learn(Feed& feed, const Pass& pass, bool mirror) {
 
 bool RidgeRegression::hold_out(Feed& feed, const Pass& pass) {
   std::vector<at::Tensor> inputs, labels;
-  const bool finished = for_each_batch(feed, pass, [&](const Labelled& in, int64_t) {
+  const bool finished = for_each_batch(feed, pass, [&](const Labelled& in) {
     inputs.push_back(folded(inputs_of(in.pixels)));
     labels.push_back(in.labels.clone());
   });

@@ -24,7 +24,7 @@ class RidgeRegression {
   struct Pass {
     std::span<const int32_t> order;
     const std::atomic<bool>* stop = nullptr;
-    std::function<void(int64_t batch, int64_t batches)> on_batch{};
+    std::function<void(int64_t images)> on_images{};  ///< so many are done
   };
   /// Learns from these images and, with `mirror`, from their mirror images; false when stopped, and nothing of it is
   /// kept. Where the matrix reads a flattened [C,H,W] whose second half of channels answers to a mirror image as the

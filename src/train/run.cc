@@ -172,9 +172,9 @@ bool Training::solve_last_matrix() {
   const Stopwatch clock;
   const auto images = static_cast<int64_t>(split_.training.size() + split_.validation.size());
   int64_t before = 0;
-  const auto progress = [&](int64_t batch, int64_t) {
+  const auto progress = [&](int64_t seen) {
     if (!options_.on_step) return;
-    const int64_t done = std::min(images, before + batch * batch_);
+    const int64_t done = before + seen;
     const double pace = static_cast<double>(done) / clock.seconds();
     options_.on_step({.step = done,
                       .steps = images,
