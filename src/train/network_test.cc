@@ -163,6 +163,20 @@ TEST_P(NetworkTest, WhatCannotBeTrainedIsRefusedByName) {
   }
 }
 
+TEST_P(NetworkTest, SamplesAreNotResized) {
+  GraphBuilder b("refused", 3);
+  const ValueId none = b.constant("none", Tensor::filled({0}, 0));
+  const ValueId scales = b.constant("scales", Tensor::from_doubles({4}, std::vector<double>{2, 1, 1, 1}, DType::f32));
+  b.output(b.node("twice", Resize{}, {b.input("x", {-1, 3, 9, 7}), none, scales}));
+  try {
+    Network(std::move(b).finish(), GetParam());
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("'twice'"), std::string::npos) << error.what();
+  }
+}
+
 TEST_P(NetworkTest, LearnsAFixedBatch) {
   Network network(example(), GetParam());
   const at::Tensor x = images(16);

@@ -270,6 +270,11 @@ void check_trainable(const Graph& graph, const Node& node) {
   for (size_t i = 1; arguments_follow && i < node.inputs.size(); ++i) {
     if (node.inputs[i] && !graph.constant(node.inputs[i])) refuse(node, "its axes or indices are not constant");
   }
+  if (std::holds_alternative<Resize>(node.op) && node.inputs.size() == 3) {
+    const Tensor* const scales = graph.constant(node.inputs[2]);
+    if (scales != nullptr && scales->size() > 0 && scales->to_doubles().at(0) != 1)
+      refuse(node, "it resizes across samples");
+  }
   if (node.outputs.size() > 1 && !std::holds_alternative<Dropout>(node.op)) refuse(node, "it has several outputs");
   std::visit(Overloaded{[&](const UnknownToTraining auto&) { refuse_unknown(node); }, [](const auto&) {}}, node.op);
   if (const auto* op = std::get_if<AveragePool>(&node.op); op && op->ceil_mode && !is_symmetric(op->padding)) {
