@@ -24,6 +24,9 @@ struct ArchOptions {
   /// Stochastic depth: the l-th of L blocks that have a shortcut stays with probability 1 − l/L·(1 − survival).
   double survival = 1;
   Activation activation{Activation::Kind::relu};
+  /// Each channel of an activation that stays learns its slope below zero, from 0 (PReLU; He et al., ICCV 2015). ReLU
+  /// only; otherwise Error(usage).
+  bool slopes = false;
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   bool bottleneck = true;         ///< `gen3`: the non-linear branch; without it the student's network
   int64_t experts = 4;            ///< `condconv`: kernels that each convolution mixes; `detachnet`: small ones to mix

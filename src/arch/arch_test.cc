@@ -46,6 +46,26 @@ TEST(Arch, EveryRowBuildsAndIsWellFormed) {
   }
 }
 
+TEST(Arch, SlopesTakeThePlaceOfTheActivationsThatStay) {
+  const auto count = [](const Graph& graph, auto is) {
+    return std::ranges::count_if(graph.nodes, [&](const Node& node) { return is(node.op); });
+  };
+  const auto prelu = [](const Op& op) { return std::holds_alternative<PRelu>(op); };
+  const auto fade = [](const Op& op) { return std::holds_alternative<Fade>(op); };
+  const auto relu = [](const Op& op) { return std::holds_alternative<Activation>(op); };
+  const ArchOptions options{.fades = {"inner"}, .slopes = true};
+  const Graph graph = build("resnet20", options);
+  EXPECT_EQ(count(graph, prelu), 10);
+  EXPECT_EQ(count(graph, fade), 9);
+  EXPECT_EQ(count(graph, relu), 0);
+  for (const Node& node : graph.nodes) {
+    if (!prelu(node.op)) continue;
+    EXPECT_EQ(graph.constant(node.inputs[1])->shape(), (Shape{(*graph[node.inputs[0]].shape)[1], 1, 1}));
+    EXPECT_EQ(graph.constant(node.inputs[1])->to_doubles()[0], 0) << "at the start it is a ReLU";
+  }
+  EXPECT_THROW(build("plain11", {.activation = {Activation::Kind::gelu}, .slopes = true}), Error);
+}
+
 TEST(Arch, NamesCarryDepths) {
   EXPECT_EQ(count_convs(build("reduce20", {})), 19);
   EXPECT_EQ(count_convs(build("reduce56", {})), 55);

@@ -38,6 +38,7 @@ void check_options(const ArchOptions& o) {
   }
   require(o.branch_sum == "normed" || o.branch_sum == "scaled" || o.branch_sum == "kernels",
           "branch_sum must be 'normed', 'scaled' or 'kernels', not '" + o.branch_sum + "'");
+  require(!o.slopes || o.activation == Activation{Activation::Kind::relu}, "slopes: only those of a ReLU are learned");
   require(o.series >= 0, "series must not be negative");
   require(o.channels >= 1 && o.height >= 1 && o.width >= 1, "input size must be positive");
   require(o.classes >= 2, "classes must be at least 2");
@@ -196,7 +197,10 @@ ValueId StagedBuilder::residual(const std::string& name, ValueId x, int64_t out,
 }
 
 ValueId StagedBuilder::activate(const std::string& name, ValueId x) {
-  return options_.linear ? x : builder_.activation(name, x, options_.activation);
+  if (options_.linear) return x;
+  if (!options_.slopes) return builder_.activation(name, x, options_.activation);
+  const ValueId slope = builder_.constant(name + ".slope", Tensor::filled({channels(x), 1, 1}, 0));
+  return builder_.node(name, PRelu{}, {x, slope});
 }
 
 ValueId StagedBuilder::fade(const std::string& name, ValueId x) {

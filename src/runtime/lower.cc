@@ -210,20 +210,29 @@ class Lowering {
     step.bias = map.shift;
   }
 
+  /// A constant's values by channel of an x [N,C,…] that it meets, if they differ by channel only.
+  static std::optional<std::vector<double>> by_channel(const Tensor& constant, const Shape& x) {
+    if (x.size() < 2 || constant.shape().size() > x.size()) return std::nullopt;
+    Shape padded(x.size() - constant.shape().size(), 1);
+    padded.insert(padded.end(), constant.shape().begin(), constant.shape().end());
+    for (size_t axis = 0; axis < padded.size(); ++axis) {
+      if (padded[axis] != 1 && axis != 1) return std::nullopt;
+    }
+    std::vector<double> value = constant.to_doubles();
+    if (padded[1] == 1) value.assign(static_cast<size_t>(x[1]), value[0]);
+    return value;
+  }
+
   /// x ∘ constant (or constant ∘ x) that differs by channel only.
   std::optional<ScaleShift> as_scale_shift(const Binary& op, const Node& node) const {
     const bool reversed = graph_.constant(node.inputs[0]) != nullptr;
     const Tensor* constant = graph_.constant(node.inputs[reversed ? 0 : 1]);
     if (!constant || graph_.constant(node.inputs[reversed ? 1 : 0])) return std::nullopt;
     const Shape& x = shape_of(node.inputs[reversed ? 1 : 0]);
-    if (x != shape_of(node.outputs[0]) || x.size() < 2 || constant->shape().size() > x.size()) return std::nullopt;
-    Shape padded(x.size() - constant->shape().size(), 1);
-    padded.insert(padded.end(), constant->shape().begin(), constant->shape().end());
-    for (size_t axis = 0; axis < padded.size(); ++axis) {
-      if (padded[axis] != 1 && axis != 1) return std::nullopt;
-    }
-    std::vector<double> value = constant->to_doubles();
-    if (padded[1] == 1) value.assign(static_cast<size_t>(x[1]), value[0]);
+    if (x != shape_of(node.outputs[0])) return std::nullopt;
+    auto found = by_channel(*constant, x);
+    if (!found) return std::nullopt;
+    std::vector<double>& value = *found;
     const std::vector<double> ones(value.size(), 1), zeros(value.size(), 0);
     const auto each = [&](auto f) {
       std::transform(value.begin(), value.end(), value.begin(), f);
@@ -402,7 +411,20 @@ class Lowering {
   }
 
   void lower(const Unary&, const Node& node) { lower_plainly(node); }
-  void lower(const PRelu&, const Node& node) { lower_plainly(node); }
+
+  /// Slopes that differ by channel only go into the store of the layer before.
+  void lower(const PRelu&, const Node& node) {
+    const Tensor* slope = graph_.constant(node.inputs[1]);
+    const Shape& x = shape_of(node.inputs[0]);
+    Step* before = fusable(node.inputs[0]);
+    const auto values = slope && has_weights(before) && before->output.shape == x && !before->epilogue.has_activation()
+                            ? by_channel(*slope, x)
+                            : std::nullopt;
+    if (!values) return lower_plainly(node);
+    before->epilogue.slopes.assign(values->begin(), values->end());
+    before->epilogue.slopes.resize(static_cast<size_t>(round_up(x[1], kBlock)));
+    retarget(*before, node);
+  }
   void lower(const Transpose&, const Node& node) { lower_plainly(node); }
   void lower(const Pad&, const Node& node) { lower_plainly(node); }
   void lower(const Concat&, const Node& node) { lower_plainly(node); }

@@ -30,6 +30,28 @@ TEST(Lower, FusesWhatFollowsAConvolution) {
   EXPECT_EQ(program.steps[1].output.shape, (Shape{2, 4, 8, 8}));
 }
 
+TEST(Lower, SlopesOfChannelsJoinTheLayerAndOthersStayApart) {
+  const auto lowered = [](const Shape& slope, bool act) {
+    GraphBuilder b("prelu");
+    const ValueId x = b.input("x", {1, 3, 8, 8});
+    ValueId y = b.add("sum", b.conv("conv", x, 3, {3, 3}, kSame), x);
+    if (act) y = b.activation("act", y, kRelu);
+    b.output(b.node("prelu", PRelu{}, {y, b.constant("slope", Tensor::filled(slope, 0.25))}));
+    return lower(std::move(b).finish(), 1);
+  };
+  for (const Shape& slope : {Shape{3, 1, 1}, Shape{1}}) {
+    const Program program = lowered(slope, false);
+    ASSERT_EQ(names(program), std::vector<std::string>{"conv+sum+prelu"});
+    const Epilogue& epilogue = program.steps[0].epilogue;
+    EXPECT_EQ(epilogue.residual, 1);
+    ASSERT_EQ(epilogue.slopes.size(), static_cast<size_t>(kBlock));
+    EXPECT_EQ(epilogue.slopes[2], 0.25F);
+  }
+  EXPECT_EQ(names(lowered({3, 1, 1}, true)), (std::vector<std::string>{"conv+sum+act", "prelu"}));
+  EXPECT_EQ(names(lowered({8, 8}, false)), (std::vector<std::string>{"conv+sum", "prelu"}));
+  EXPECT_EQ(names(lowered({3, 8, 1}, false)), (std::vector<std::string>{"conv+sum", "prelu"}));
+}
+
 TEST(Lower, AResidualThatIsMadeLaterDelaysTheConvolution) {
   GraphBuilder b("late");
   const ValueId x = b.input("x", {1, 4, 8, 8});

@@ -55,7 +55,7 @@ class Marking {
     for (bool changed = true; changed;) {
       changed = false;
       for (Step& step : program_.steps) {
-        if (step.in_layout != layout_ || step.out_layout != Layout::blocked || step.epilogue.curve) continue;
+        if (step.in_layout != layout_ || step.out_layout != Layout::blocked || step.epilogue.bends()) continue;
         const Buffer& out = buffer(step.output);
         if (!out.narrow || out.shape != step.output.shape) continue;
         if (step.epilogue.residual >= 0) {

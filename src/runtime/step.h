@@ -76,15 +76,21 @@ struct Port {
   Shape shape;
 };
 
-/// What a kernel does to y before it stores it:  y ← curve(min(max(y + residual, low), high)).
+/// What a kernel does to y before it stores it:  y ← curve(min(max(y + residual, low), high)), or in its place with
+/// slopes  y ← y + residual where that is not negative, slope·(y + residual) where it is (PReLU).
 struct Epilogue {
   float low = -std::numeric_limits<float>::infinity();
   float high = std::numeric_limits<float>::infinity();
-  std::optional<Op> curve;  ///< Activation or Fade
-  int residual = -1;        ///< index in the step's inputs
+  std::optional<Op> curve;    ///< Activation or Fade
+  std::vector<float> slopes;  ///< of the output channels, in whole blocks; empty: none
+  int residual = -1;          ///< index in the step's inputs
   bool empty() const { return residual < 0 && !has_activation(); }
+  /// Something follows the clamp.
+  bool bends() const { return curve || !slopes.empty(); }
+  /// Of a block of output channels; null: none.
+  const float* slopes_of(int64_t block) const { return slopes.empty() ? nullptr : slopes.data() + block * kBlock; }
   bool has_activation() const {
-    return curve || low != -std::numeric_limits<float>::infinity() || high != std::numeric_limits<float>::infinity();
+    return bends() || low != -std::numeric_limits<float>::infinity() || high != std::numeric_limits<float>::infinity();
   }
 };
 

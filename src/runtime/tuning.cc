@@ -64,6 +64,7 @@ std::string tuning_key(const Step& step, const Kernel& kernel, const std::string
   for (const Port& port : step.inputs) key += " " + to_string(port.shape);
   key += " w " + to_string(step.weight_shape) + " -> " + to_string(step.output.shape);
   if (step.epilogue.residual >= 0) key += " +r";
+  if (!step.epilogue.slopes.empty()) key += " prelu";
   if (step.epilogue.curve) key += " " + describe(*step.epilogue.curve);
   const auto digit = [](Layout layout) { return std::to_string(static_cast<int>(layout)); };
   return key + " | " + std::string(kernel.name) + " " + digit(kernel.in) + digit(kernel.out);

@@ -7,6 +7,7 @@
 #include "reducenet/error.h"
 #include "train/fades/fades.h"
 #include "train/index_ops.h"
+#include "train/leak.h"
 
 namespace reducenet::train {
 namespace {
@@ -297,7 +298,7 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Binary& op) { return combine(op.kind, in[0], in[1]); },
           [&](const Unary& op) { return map(op.kind, in[0]); },
           [&](const Activation& op) { return activate(op, in[0]); },
-          [&](const PRelu&) { return at::where(in[0] < 0, in[1] * in[0], in[0]); },
+          [&](const PRelu&) { return leak(in[0], in[1]); },
           [&](const Fade& op) { return find_fade_forward(op.kind)->forward(op, in, noise); },
           [&](const AveragePool& op) { return average_pool(op, in[0]); },
           [&](const MaxPool& op) { return max_pool(op, in[0]); },

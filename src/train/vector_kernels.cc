@@ -55,6 +55,20 @@ REDUCENET_CLONES void leaky_relu_gradient(float* g, const float* dy, const float
   for (size_t j = 0; j < n; ++j) g[j] = dy[j] * (y[j] > 0 ? 1.0f : slope);
 }
 
+REDUCENET_CLONES void leaky_relu(float* y, const float* x, const float* slope, size_t n) noexcept {
+  REDUCENET_VECTORIZE
+  for (size_t j = 0; j < n; ++j) y[j] = x[j] * (x[j] > 0 ? 1.0f : slope[j]);
+}
+
+REDUCENET_CLONES void leaky_relu_gradient(float* dx, float* s, const float* dy, const float* x, const float* slope,
+                                          size_t n) noexcept {
+  REDUCENET_VECTORIZE
+  for (size_t j = 0; j < n; ++j) {
+    dx[j] = dy[j] * (x[j] > 0 ? 1.0f : slope[j]);
+    s[j] += dy[j] * (x[j] > 0 ? 0.0f : x[j]);
+  }
+}
+
 REDUCENET_CLONES void norm_gradient(float* dx, const float* g, const float* x, const float* a, const float* b,
                                     const float* c, const float* mean, size_t n) noexcept {
   REDUCENET_VECTORIZE

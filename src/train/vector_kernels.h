@@ -21,6 +21,10 @@ void add_scaled(float* y, const float* x, const float* a, size_t n) noexcept;
 void leaky_relu(float* y, float slope, size_t n) noexcept;
 /// g[j] = y[j] > 0 ? dy[j] : slope·dy[j]; g may be dy
 void leaky_relu_gradient(float* g, const float* dy, const float* y, float slope, size_t n) noexcept;
+/// y[j] = x[j] > 0 ? x[j] : slope[j]·x[j]
+void leaky_relu(float* y, const float* x, const float* slope, size_t n) noexcept;
+/// dx[j] = x[j] > 0 ? dy[j] : slope[j]·dy[j],  s[j] += x[j] > 0 ? 0 : x[j]·dy[j]
+void leaky_relu_gradient(float* dx, float* s, const float* dy, const float* x, const float* slope, size_t n) noexcept;
 /// dx[j] = a[j]·g[j] − b[j]·(x[j] − mean[j]) − c[j]
 void norm_gradient(float* dx, const float* g, const float* x, const float* a, const float* b, const float* c,
                    const float* mean, size_t n) noexcept;

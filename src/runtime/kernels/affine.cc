@@ -60,8 +60,8 @@ void affine(const Call& call) {
       for (int64_t r = 0; r < (whole ? kRows : 1); ++r, ++m) {
         const int64_t at = m * outputs + block * kBlock;
         std::copy_n(tile + r * kBlock, valid, call.out() + at);
-        finish(step.epilogue, call.out() + at, call.residual() ? call.residual() + at : nullptr,
-               static_cast<size_t>(valid));
+        finish(step.epilogue, step.epilogue.slopes_of(block), call.out() + at,
+               call.residual() ? call.residual() + at : nullptr, static_cast<size_t>(valid));
       }
     }
   }

@@ -53,7 +53,7 @@ void run(const Call& call) noexcept {
             const float value = sums[b][m - m0][o] + (residual ? residual[o] : 0);
             y[o] = std::min(std::max(value, epilogue.low), epilogue.high);
           }
-          narrow::bend(epilogue, y, valid);
+          narrow::bend(epilogue, set.block + b, y, valid);
         }
       }
     }

@@ -231,7 +231,8 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
                                          step.epilogue.high, to + first * kBlock, y_block);
     }
     for (int64_t b = 0; b < blocks; ++b) {
-      finish_curve(step.epilogue, to + b * y_block, static_cast<size_t>(width * kBlock));
+      finish_curve(step.epilogue, step.epilogue.slopes_of(o + b), to + b * y_block,
+                   static_cast<size_t>(width * kBlock));
     }
   }
 }

@@ -147,7 +147,8 @@ void run(const Call& call) noexcept {
         }
         if constexpr (Out == Layout::blocked) {
           for (int64_t b = 0; b < set.together; ++b) {
-            narrow::bend(step.epilogue, reinterpret_cast<float*>(out + at + b * plane), planes.out_w * kBlock);
+            narrow::bend(step.epilogue, set.block + b, reinterpret_cast<float*>(out + at + b * plane),
+                         planes.out_w * kBlock);
           }
         }
       }

@@ -170,7 +170,7 @@ void depthwise(const Call& call) {
                                                                    residual ? residual + at * kBlock : nullptr,
                                                                    step.epilogue, to + at * kBlock);
       }
-      finish_curve(step.epilogue, to, static_cast<size_t>(width * kBlock));
+      finish_curve(step.epilogue, step.epilogue.slopes_of(block), to, static_cast<size_t>(width * kBlock));
       continue;
     }
     // Pixels [first, last) have all their taps; a run that would pass the last one begins earlier instead.
@@ -182,7 +182,7 @@ void depthwise(const Call& call) {
     for (int64_t j = 0; j < first; ++j) at(depthwise_run<1>, j);
     for (int64_t j = first; j < last; j += many) at(run, std::min(j, last - many));
     for (int64_t j = last; j < width; ++j) at(depthwise_run<1>, j);
-    finish_curve(step.epilogue, to, static_cast<size_t>(width * kBlock));
+    finish_curve(step.epilogue, step.epilogue.slopes_of(block), to, static_cast<size_t>(width * kBlock));
   }
 }
 

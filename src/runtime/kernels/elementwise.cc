@@ -105,7 +105,7 @@ void map(const Call& call, Layout layout) {
   } else {
     std::copy_n(x, count, y);
   }
-  finish(call.step.epilogue, y, nullptr, count);
+  finish(call.step.epilogue, nullptr, y, nullptr, count);
 }
 
 /// y[i] = a[i·a_step] ∘ b[i·b_step]
@@ -130,7 +130,7 @@ void binary_blocked(const Call& call) {
   const Call::Range part = call.share(storage(call.y(), Layout::blocked));
   float* y = call.out() + part.first;
   combine(call.step.op, call.in(0) + part.first, 1, call.in(1) + part.first, 1, part.last - part.first, y);
-  finish(call.step.epilogue, y, nullptr, static_cast<size_t>(part.last - part.first));
+  finish(call.step.epilogue, nullptr, y, nullptr, static_cast<size_t>(part.last - part.first));
 }
 
 /// table: steps of a and b along the last axis, then where each row of a and b begins.
@@ -142,7 +142,7 @@ void broadcast(const Call& call) {
     const int64_t* from = table.data() + 2 + 2 * row;
     float* y = call.out() + row * columns;
     combine(call.step.op, call.in(0) + from[0], table[0], call.in(1) + from[1], table[1], columns, y);
-    finish(call.step.epilogue, y, nullptr, static_cast<size_t>(columns));
+    finish(call.step.epilogue, nullptr, y, nullptr, static_cast<size_t>(columns));
   }
 }
 

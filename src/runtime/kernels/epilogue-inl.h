@@ -77,16 +77,28 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
   }
 }
 
-/// What remains to be done with a row of outputs after the clamp.
-inline HWY_ATTR void finish_curve(const Epilogue& epilogue, float* row, size_t count) {
+/// row[i] ← row[i] < 0 ? slopes[i % kBlock]·row[i] : row[i]
+inline HWY_ATTR void leak(const float* slopes, float* row, size_t count) {
+  size_t at = 0;
+  transform(row, count, [&](auto d, auto v) HWY_ATTR {
+    const auto slope = hn::LoadU(d, slopes + at % kBlock);
+    at += kLanes;
+    return hn::IfThenElse(v < hn::Zero(d), v * slope, v);
+  });
+}
+
+/// What remains to be done with a row of outputs after the clamp; `slopes` of its 16 channels, which repeat.
+inline HWY_ATTR void finish_curve(const Epilogue& epilogue, const float* slopes, float* row, size_t count) {
+  if (slopes) leak(slopes, row, count);
   if (!epilogue.curve) return;
   if (const auto* activation = std::get_if<Activation>(&*epilogue.curve)) return activate(*activation, row, count);
   const Fade& fade = std::get<Fade>(*epilogue.curve);
   for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(apply(fade, row[i]));
 }
 
-/// row ← curve(min(max(row + residual, low), high))
-inline HWY_ATTR void finish(const Epilogue& epilogue, float* row, const float* residual, size_t count) {
+/// row ← curve(min(max(row + residual, low), high)), `slopes` as for finish_curve
+inline HWY_ATTR void finish(const Epilogue& epilogue, const float* slopes, float* row, const float* residual,
+                            size_t count) {
   if (residual) {
     const Lanes d;
     size_t i = 0;
@@ -98,7 +110,7 @@ inline HWY_ATTR void finish(const Epilogue& epilogue, float* row, const float* r
       return hn::Min(hn::Max(v, hn::Set(d, epilogue.low)), hn::Set(d, epilogue.high));
     });
   }
-  finish_curve(epilogue, row, count);
+  finish_curve(epilogue, slopes, row, count);
 }
 
 }  // namespace reducenet::HWY_NAMESPACE

@@ -121,7 +121,10 @@ Tile tile_of(const Step& step, Layout out) {
   return tile;
 }
 
-void bend(const Epilogue& epilogue, float* row, int64_t count) {
+void bend(const Epilogue& epilogue, int64_t block, float* row, int64_t count) {
+  if (const float* slopes = epilogue.slopes_of(block)) {
+    for (int64_t i = 0; i < count; ++i) row[i] *= row[i] < 0 ? slopes[i % kBlock] : 1;
+  }
   if (!epilogue.curve) return;
   for (int64_t i = 0; i < count; ++i) {
     if (const auto* activation = std::get_if<Activation>(&*epilogue.curve)) {

@@ -60,8 +60,8 @@ inline void use(Tile& tile, const Step& step, const Set& set, int64_t blocks) {
   tile.last_words = set.last_words;
 }
 
-/// row[i] ← curve(row[i])
-void bend(const Epilogue& epilogue, float* row, int64_t count);
+/// row[i] ← curve(row[i]), in a block of output channels
+void bend(const Epilogue& epilogue, int64_t block, float* row, int64_t count);
 
 /// What one multiply–add costs on this CPU, in the time of one in float32.
 double relative_cost(Layout in, bool depthwise);

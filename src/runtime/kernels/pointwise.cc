@@ -21,8 +21,8 @@ inline constexpr int64_t kStretch = 192, kRunsAtOnce = 32, kFewRuns = 4;
 template <size_t Blocks, size_t Pixels>
 HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, const float* HWY_RESTRICT w,
                                 int64_t w_block, int64_t channels, Ahead ahead, const float* HWY_RESTRICT bias,
-                                bool first, const float* residual, const Epilogue* last, float* HWY_RESTRICT y,
-                                int64_t y_block) {
+                                bool first, const float* residual, const Epilogue* last, const float* slopes,
+                                float* HWY_RESTRICT y, int64_t y_block) {
   const Lanes d;
   constexpr size_t kVecs = Blocks * kVectors;
   const auto at = [&](size_t k, size_t p) HWY_ATTR {
@@ -42,13 +42,16 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
       hn::Store(hn::Min(hn::Max(value, low), high), d, y + at(k, p));
     });
   });
-  if (last && last->curve) {
-    for (size_t b = 0; b < Blocks; ++b) finish_curve(*last, y + static_cast<int64_t>(b) * y_block, Pixels * kBlock);
+  if (last && last->bends()) {
+    for (size_t b = 0; b < Blocks; ++b) {
+      finish_curve(*last, slopes ? slopes + b * kBlock : nullptr, y + static_cast<int64_t>(b) * y_block,
+                   Pixels * kBlock);
+    }
   }
 }
 
 using Run = void (*)(const float*, int64_t, const float*, int64_t, int64_t, Ahead, const float*, bool, const float*,
-                     const Epilogue*, float*, int64_t);
+                     const Epilogue*, const float*, float*, int64_t);
 template <size_t Blocks>
 inline constexpr auto kRun = []<size_t... i>(std::index_sequence<i...>) {
   return std::array<Run, kMostPixels>{&pointwise_run<Blocks, i + 1>...};
@@ -86,7 +89,7 @@ void pointwise(const Call& call) {
         (blocks == 2 ? kRun<kOutBlocks>[index] : kRun<1>[index])(
             x, plane * kBlock, w, w_block, many, ahead, step.packed_bias.data() + o * kBlock, c == 0,
             call.residual() ? call.residual() + at : nullptr, c + many == channels ? &step.epilogue : nullptr,
-            call.out() + at, plane * kBlock);
+            step.epilogue.slopes_of(o), call.out() + at, plane * kBlock);
       }
     }
   }

@@ -58,6 +58,12 @@ inline ValueId dressed(GraphBuilder& b, Dice& dice, ValueId y) {
     y = b.activation("act", y, some_activation(dice));
   } else if (dice.coin()) {
     y = b.fade("fade", y, activation_named("silu"));
+  } else if (dice.coin()) {
+    Shape one(b.graph()[y].shape->size() - 1, 1);  // slope for all channels, or each its own
+    if (dice.coin()) one[0] = b.channels(y);
+    std::vector<float> slopes(static_cast<size_t>(one[0]));
+    for (float& slope : slopes) slope = static_cast<float>(dice.pick(-16, 16)) / 8;
+    y = b.node("prelu", PRelu{}, {y, b.constant("slope", Tensor::of(one, slopes))});
   }
   return y;
 }

@@ -168,7 +168,8 @@ inline constexpr auto kMultiply = []<size_t... i>(std::index_sequence<i...>) {
 /// y of one tile and one block of output channels: its even rows, then its odd rows.
 template <size_t M, bool Edge>
 HWY_NOINLINE void leave(const Geometry& g, const float* HWY_RESTRICT s, const float* HWY_RESTRICT bias,
-                        const float* residual, const Epilogue& epilogue, int64_t i, int64_t j, float* HWY_RESTRICT y) {
+                        const float* residual, const Epilogue& epilogue, const float* slopes, int64_t i, int64_t j,
+                        float* HWY_RESTRICT y) {
   constexpr size_t n = Winograd<M>::kIn;
   const Lanes d;
   const auto low = hn::Set(d, epilogue.low), high = hn::Set(d, epilogue.high);
@@ -202,8 +203,9 @@ HWY_NOINLINE void leave(const Geometry& g, const float* HWY_RESTRICT s, const fl
       });
     });
   }
-  if (epilogue.curve) {
-    for (int64_t r = 0; r < height; ++r) finish_curve(epilogue, y + r * line, static_cast<size_t>(width * kBlock));
+  if (epilogue.bends()) {
+    for (int64_t r = 0; r < height; ++r)
+      finish_curve(epilogue, slopes, y + r * line, static_cast<size_t>(width * kBlock));
   }
 }
 
@@ -268,8 +270,8 @@ void winograd(const Call& call) {
         const int64_t at = (image * out_blocks + o + b) * plane;
         (whole ? leave<M, false> : leave<M, true>)(g, s + t * width + b * kBlock,
                                                    step.packed_bias.data() + (o + b) * kBlock,
-                                                   call.residual() ? call.residual() + at : nullptr, step.epilogue, i,
-                                                   j, call.out() + at);
+                                                   call.residual() ? call.residual() + at : nullptr, step.epilogue,
+                                                   step.epilogue.slopes_of(o + b), i, j, call.out() + at);
       }
     });
   }
