@@ -105,12 +105,29 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
 }
 
 void open_candidates(Graph& graph) {
+  std::vector<Node> nodes;
   for (Node& node : graph.nodes) {
     const auto* const activation = std::get_if<Activation>(&node.op);
-    if (activation == nullptr || !may_vanish(activation->kind)) continue;
-    node.op = Fade{"activation", *activation, 1};
-    node.doc = kCandidate;
+    if (activation != nullptr && may_vanish(activation->kind)) {
+      node.op = Fade{"activation", *activation, 1};
+      node.doc = kCandidate;
+    }
+    if (!std::holds_alternative<PRelu>(node.op)) {
+      nodes.push_back(std::move(node));
+      continue;
+    }
+    // Its slopes are an input, so that λ·PRelu(x) + (1−λ)·x is a node of its own.
+    const ValueId y = node.outputs[0], x = node.inputs[0];
+    Value bent = graph[y];
+    bent.name = node.name + ".bent";
+    const ValueId z = graph.add_value(std::move(bent));
+    node.outputs[0] = z;
+    Node fade{.name = node.name + ".fade", .op = Fade{"blend", {Kind::identity}, 1}, .inputs = {z, x}, .outputs = {y}};
+    fade.doc = kCandidate;
+    nodes.push_back(std::move(node));
+    nodes.push_back(std::move(fade));
   }
+  graph.nodes = std::move(nodes);
 }
 
 std::vector<size_t> candidate_fades(const Graph& graph) {

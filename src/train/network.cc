@@ -209,8 +209,9 @@ void Network::run(const Step& step, Store& store, bool training) const {
     }
     const auto* const fade = std::get_if<Fade>(&node.op);
     if (fade && !masks_.empty() && masks_[static_cast<size_t>(step.node.index)].defined()) {
-      const at::Tensor& x = inputs.front();
-      store.values[output] = {x + masks_[static_cast<size_t>(step.node.index)] * (activate(fade->activation, x) - x)};
+      const at::Tensor& x = inputs.back();  // of a blend: what takes over
+      const at::Tensor bent = inputs.size() == 2 ? inputs.front() : activate(fade->activation, x);
+      store.values[output] = {x + masks_[static_cast<size_t>(step.node.index)] * (bent - x)};
       return;
     }
     std::optional<uint64_t> noise;

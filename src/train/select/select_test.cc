@@ -187,6 +187,20 @@ TEST_F(Selected, EveryWayLeavesSoManyAndResumesBitForBit) {
   }
 }
 
+TEST_F(Selected, LearnedSlopesAreCandidatesToo) {
+  for (const char* by : {"select.by=sensitivity", "select.by=learned"}) {
+    const Recipe recipe =
+        small({"model.arch=plain", "model.modules=2", "model.slopes=true", by, "select.count=2", "select.steps=6",
+               "select.images=64", "fade.start=0.4", "fade.end=0.8", "train.epochs=2"});
+    run(recipe, {.out = out("a")});
+    const Graph graph = load(out("a") / "model.safetensors");
+    EXPECT_EQ(count_nonlinear(graph), 2) << by;
+    EXPECT_EQ(
+        std::ranges::count_if(graph.nodes, [](const Node& node) { return std::holds_alternative<PRelu>(node.op); }), 2)
+        << by;
+  }
+}
+
 TEST_F(Selected, ByMeasuredMilliseconds) {
   for (const char* by : {"select.by=uniform", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
     const Recipe recipe = small({"model.arch=plain", by, "select.milliseconds=1000", "select.steps=4",
