@@ -94,6 +94,28 @@ Graph other_ops() {
   return std::move(b).finish();
 }
 
+/// PReLUs with a slope of its own for each channel, of either sign, behind every kind of layer.
+Graph slopes_everywhere(bool residual) {
+  GraphBuilder b("slopes", 6);
+  std::mt19937_64 random(8);
+  const auto bent = [&](ValueId x) {
+    Shape shape(b.graph()[x].shape->size() - 1, 1);
+    shape[0] = b.channels(x);
+    const ValueId slope = b.constant(b.graph().unique_name("slope"), testing::random_tensor(shape, random));
+    return b.node(b.graph().unique_name("prelu"), PRelu{}, {x, slope});
+  };
+  ValueId x = bent(b.conv("stem", b.input("x", {-1, 3, 12, 10}), 37, {3, 3}, {.padding = {1, 1, 1, 1}}, true));
+  x = bent(b.conv("depthwise", x, 37, {3, 3}, {.padding = {1, 1, 1, 1}, .groups = 37}, true));
+  const ValueId pointwise = b.conv("pointwise", x, 37, {1, 1}, {}, true);
+  x = bent(residual ? b.add("sum", pointwise, x) : pointwise);
+  x = bent(b.conv("strided", x, 30, {3, 3}, {.stride = {2, 1}}, true));
+  x = bent(b.conv("grouped", x, 20, {3, 3}, {.groups = 5}, true));
+  const ValueId weight = b.constant("deconv.weight", testing::random_tensor({20, 9, 2, 3}, random));
+  x = bent(b.node("deconv", ConvTranspose2d{.stride = {2, 1}, .padding = {0, 1, 1, 0}, .groups = 2}, {x, weight}));
+  b.output(bent(b.gemm("fc", b.node("flat", Flatten{}, {x}), 23)));
+  return std::move(b).finish();
+}
+
 Graph with_bf16_weights(Graph graph) {
   for (const Node& node : graph.nodes) {
     if (!std::holds_alternative<Conv2d>(node.op)) continue;
@@ -116,13 +138,17 @@ std::vector<Case> cases() {
   all.push_back({"odd", build("plain11", {.widths = {5, 19, 33}, .head = "flatten", .height = 21, .width = 13})});
   all.push_back({"softmax", build("phase-softmax", {})});
   all.push_back({"convolutions", odd_convolutions()});
+  all.push_back({"slopes", slopes_everywhere(true)});
   all.push_back({"others", other_ops()});
   all.push_back({"halves", with_bf16_weights(collapse(build("plain11", {.widths = {4, 8, 20}})).graph)});
-  for (const char* arch : {"plain11", "resnet20"}) {
-    Graph bytes = collapse(build(arch, {.widths = {4, 8, 20}})).graph;
+  for (const char* arch : {"plain11", "resnet20", "slopes"}) {
+    Graph bytes =
+        arch == std::string("slopes") ? slopes_everywhere(false) : collapse(build(arch, {.widths = {4, 8, 20}})).graph;
+    Shape image = *bytes[bytes.inputs[0]].shape;
+    image[0] = 1;
     std::mt19937_64 random(13);
     std::vector<std::vector<float>> batches;
-    for (int i = 0; i < 4; ++i) batches.push_back(testing::random_tensor({3 * 32 * 32}, random).to_floats());
+    for (int i = 0; i < 4; ++i) batches.push_back(testing::random_tensor(image, random).to_floats());
     set_quantization(bytes, calibrate(bytes, batches, 1));
     all.push_back({std::string("bytes_") + arch, testing::with_bytes_as_outputs(bytes), DType::i8});
   }

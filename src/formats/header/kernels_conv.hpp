@@ -96,11 +96,19 @@ inline void scale_lanes(float* weights, Size count, const float* scales) noexcep
 struct NoCurve {
   float operator()(float v) const noexcept { return v; }
 };
-inline void bend(float* y, Size count, Rounded curve) noexcept {
+/// Slopes below zero, of channel after channel in blocks.
+struct Slopes {
+  const float* of;
+};
+/// `count` outputs of the block that begins at `channel`.
+inline void bend(float* y, Size count, Size, Rounded curve) noexcept {
   curve(y, y, nullptr, count);
 }
+inline void bend(float* y, Size count, Size channel, Slopes slopes) noexcept {
+  for (Size i = 0; i < count; ++i) y[i] *= y[i] < 0 ? slopes.of[channel + i % kBlock] : 1.0f;
+}
 template <class Curve>
-inline void bend(float* y, Size count, Curve curve) noexcept {
+inline void bend(float* y, Size count, Size, Curve curve) noexcept {
   if (std::is_same<Curve, NoCurve>::value) return;
   for (Size i = 0; i < count; ++i) y[i] = curve(y[i]);
 }
@@ -272,7 +280,7 @@ inline void conv_rows(const Conv& p, const Tiles& tiles, bool depthwise, const f
     const Tile tile = blocks == together ? tiles.set : tiles.one;
     const Size step = blocks == together ? tiles.run : tiles.run_of_one;
     for (Size j = 0; j < p.columns; j += step) tile(p, t, j + step <= p.columns ? j : p.columns - step);
-    for (Size k = 0; k < blocks; ++k) bend(t.y + k * p.y.plane, p.columns * kBlock, curve);
+    for (Size k = 0; k < blocks; ++k) bend(t.y + k * p.y.plane, p.columns * kBlock, (o + k) * kBlock, curve);
   }
 }
 template <Size Columns, Size OutBlocks, Size Pixel, bool Grouped, class Curve>

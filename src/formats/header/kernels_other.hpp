@@ -32,7 +32,7 @@ inline void conv_transpose(const ConvTranspose& p, const float* x, const float* 
         if (r) plane[k] += r[(n * p.outputs + o) * area + k];
         plane[k] = clamped(plane[k], p.low, p.high);
       }
-      bend(plane, area, curve);
+      bend(plane, area, o * kBlock, curve);
     }
   }
 }
@@ -74,7 +74,7 @@ inline void affine(Size rows, Size inputs, Size outputs, float low, float high, 
         const float value = r ? block[o] + r[m * outputs + first + o] : block[o];
         to[o] = clamped(value, low, high);
       }
-      bend(to, valid, curve);
+      bend(to, valid, first, curve);
     }
   }
 }

@@ -216,8 +216,15 @@ class Translator {
   }
   [[noreturn]] static void unknown() { throw Error(ErrorKind::unsupported, "a C++ header cannot run this op"); }
 
-  std::string curve(const Step& step) const {
+  /// Where the slopes of a step's output channels will stand, each `times` over; empty: it has none.
+  std::string slopes(const Step& step, size_t times = 1) {
+    std::vector<float> repeated;
+    for (const float slope : step.epilogue.slopes) repeated.insert(repeated.end(), times, slope);
+    return repeated.empty() ? "" : result_.blob.add(repeated);
+  }
+  std::string curve(const Step& step, const std::string& slopes) const {
     if (stored_in_bytes_.contains(step.output.buffer)) return rounding(step.output.buffer);
+    if (!slopes.empty()) return "Slopes{" + slopes + "}";
     if (!step.epilogue.curve) return kNoCurve;
     return "[](float v) noexcept { return " + expression(*step.epilogue.curve) + "; }";
   }
@@ -250,6 +257,7 @@ class Translator {
     }
     const std::string weights = bytes ? whole_weights(rounded, pack, starts) : result_.blob.add_weights(pack(step));
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(w[0], kBlock)));
+    const std::string bent = slopes(step);
     const bool rows_first = element_count(w) < element_count(x);
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
@@ -274,7 +282,7 @@ class Translator {
           op.dilation[0], block, op.dilation[1] * block, pixel, layout(from), layout(to), layout(residual), name,
           depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first, call,
           pointer(from, op.padding.left), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to),
-          curve(s));
+          curve(s, bent));
     });
   }
 
@@ -285,6 +293,7 @@ class Translator {
     const int to = output(step, 0);
     const std::string weights = result_.blob.add_weights({step.weight.begin(), step.weight.end()});
     const std::string bias = result_.blob.add(pack_bias(step, y[1]));
+    const std::string bent = slopes(step, kBlock);  // a plane has one channel
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
@@ -295,7 +304,7 @@ class Translator {
           "    conv_transpose(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           x[0], x[1], x[2], x[3], y[1], y[2], y[3], op.groups, w[2], w[3], op.stride[0], op.stride[1], op.padding.top,
           op.padding.left, op.dilation[0], op.dilation[1], number(s.epilogue.low), number(s.epilogue.high),
-          pointer(from), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+          pointer(from), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s, bent));
     });
   }
 
@@ -312,13 +321,14 @@ class Translator {
     const std::string weights =
         step.in_layout ? whole_weights(rounded, pack_affine, starts) : result_.blob.add_weights(pack_affine(step));
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(outputs, kBlock)));
+    const std::string bent = slopes(step);
     std::vector<int> reads{from};
     if (residual >= 0) reads.push_back(residual);
     add(comment(step), reads, to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       return fmt::format("  affine({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});\n", s.output.shape[0], inputs, outputs,
                          number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
-                         residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s));
+                         residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s, bent));
     });
   }
   void translate(const MatMul&, const Step&) {
