@@ -45,11 +45,9 @@ double cubic(double a, double distance) {
 }  // namespace
 
 double resize_scale(const OpInputs& in, size_t axis, int64_t output) {
-  const auto sizes = in.integers(3);
-  if (in.has(3) && sizes && !sizes->empty()) {
-    return static_cast<double>(output) / static_cast<double>(in.shape()[axis]);
-  }
-  return in.values[2]->to_doubles()[axis];
+  const Tensor* const scales = in.values.size() > 2 ? in.values[2] : nullptr;
+  if (scales && scales->size() > 0) return scales->to_doubles()[axis];
+  return static_cast<double>(output) / static_cast<double>(in.shape()[axis]);
 }
 
 std::vector<Tap> resize_taps(const Resize& op, int64_t i, int64_t input, double scale) {

@@ -68,6 +68,8 @@ class Images {
                       shape(node.inputs[2])[0] == 1);
             },
             [&](const MatMul&) { return one_operand(node) && rank(node.inputs[0]) >= 2 && rank(node.inputs[1]) == 2; },
+            // By scales; sizes name the batch.
+            [&](const Resize&) { return one_operand(node) && node.inputs.size() == 3; },
             [&](const Softmax& op) { return apart_from_first(node, op.axis); },
             [&](const Transpose& op) { return one_operand(node) && !op.perm.empty() && op.perm[0] == 0; },
             [&](const Pad& op) {

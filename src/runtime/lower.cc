@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "graph/resize.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -150,8 +151,8 @@ class Lowering {
 
   void lower(const Opaque&, const Node& node) { refuse(node, "this op is not one that ReduceNet can execute"); }
   void lower(const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                         Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf,
-                         ConstantOfShape, Arange, Cast> auto&,
+                         Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, ShapeOf, ConstantOfShape,
+                         Arange, Cast> auto&,
              const Node& node) {
     refuse(node, "the runtime has no kernel for this op");
   }
@@ -408,6 +409,23 @@ class Lowering {
   void lower_view(const Node& node) {
     const Port x = read(node.inputs[0]);
     append(node).inputs = {x};
+  }
+
+  void lower(const Resize&, const Node& node) {
+    const Port x = read(node.inputs[0]);
+    const Shape& y = shape_of(node.outputs[0]);
+    std::vector<MaybeShape> shapes;
+    std::vector<const Tensor*> values;
+    for (const ValueId id : node.inputs) {
+      shapes.push_back(id ? graph_[id].shape : std::nullopt);
+      values.push_back(graph_.constant(id));
+    }
+    const OpInputs in{shapes, values};
+    const auto scale = [&](size_t axis) { return resize_scale(in, axis, y[axis]); };
+    if (x.shape.size() != 4 || scale(0) != 1 || scale(1) != 1) refuse(node, "only height and width can be resized");
+    Step& step = append(node);
+    step.inputs = {x};
+    step.scales = {scale(2), scale(3)};
   }
 
   void lower(const Unary&, const Node& node) { lower_plainly(node); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -110,6 +111,7 @@ struct Step {
 
   std::vector<double> weight, bias;  ///< bias: one per output channel, or empty
   Shape weight_shape;
+  std::array<double, 2> scales{1, 1};  ///< of a Resize: how many times as high, as wide
 
   const Kernel* kernel = nullptr;
   double error = 0;  ///< the kernel's, see Kernel::error

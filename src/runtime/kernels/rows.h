@@ -17,6 +17,7 @@ extern const Kernel kWinograd2, kWinograd4, kWinograd6, kPointwise;
 extern const Kernel kAffine, kAffineBlocked, kMatMul;
 extern const Kernel kMap, kMapBlocked, kBinaryBlocked, kBroadcast;
 extern const Kernel kPool, kPoolBlocked;
+extern const Kernel kResize, kResizeBlocked;
 extern const Kernel kConcat, kConcatBlocked, kGather, kSoftmax;
 
 /// step.bias as floats for `channels` ≥ its own number, zero where there is none.

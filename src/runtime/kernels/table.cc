@@ -26,6 +26,8 @@ constexpr const Kernel* kTable[] = {
     &kBroadcast,  // element by element
     &kPool,
     &kPoolBlocked,
+    &kResize,
+    &kResizeBlocked,
     &kSoftmax,  // over windows and axes
     &kConcat,
     &kConcatBlocked,

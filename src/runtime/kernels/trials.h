@@ -294,6 +294,30 @@ inline Graph moved(Dice& dice) {
   return std::move(b).finish();
 }
 
+inline Graph resized(Dice& dice, Resize::Mode mode) {
+  GraphBuilder b("resized", dice.random());
+  const Shape shape{dice.pick(1, 2), dice.pick(1, 37), dice.pick(1, 9), dice.pick(1, 9)};
+  const Resize op{.mode = mode,
+                  .coordinates = static_cast<Resize::Coordinates>(dice.pick(0, 3)),
+                  .rounding = static_cast<Resize::Rounding>(dice.pick(0, 3)),
+                  .exclude_outside = dice.coin()};
+  const ValueId x = b.input("x", shape), none = b.constant("none", Tensor::filled({0}, 0));
+  if (dice.coin()) {
+    std::vector<float> scales{1, 1, static_cast<float>(dice.pick(4, 12)) / 4, static_cast<float>(dice.pick(4, 12)) / 4};
+    b.output(b.node("y", op, {x, none, b.constant("scales", Tensor::of({4}, scales))}));
+  } else {
+    std::vector<int64_t> sizes{shape[0], shape[1], dice.pick(1, 20), dice.pick(1, 20)};
+    b.output(b.node("y", op, {x, none, none, b.constant("sizes", Tensor::of({4}, sizes))}));
+  }
+  return std::move(b).finish();
+}
+inline Graph moved_to_nearest(Dice& dice) {
+  return resized(dice, Resize::Mode::nearest);
+}
+inline Graph interpolated(Dice& dice) {
+  return resized(dice, dice.coin() ? Resize::Mode::linear : Resize::Mode::cubic);
+}
+
 inline Graph softmax(Dice& dice) {
   GraphBuilder b("softmax", dice.random());
   b.output(b.node("y", Softmax{dice.pick(-4, 3), dice.coin()}, {b.input("x", image(dice))}));
@@ -327,6 +351,10 @@ constexpr Trial kTrials[] = {
     {"affine", affine_of_images},
     {"affine-blocked", affine_of_images},
     {"matmul", product},
+    {"resize", moved_to_nearest, true},
+    {"resize-blocked", moved_to_nearest, true},
+    {"resize", interpolated},
+    {"resize-blocked", interpolated},
     {"map", map},
     {"map-blocked", map},
     {"binary-blocked", equal_shapes},
