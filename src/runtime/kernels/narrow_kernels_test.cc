@@ -111,7 +111,8 @@ TEST_P(NarrowKernelTest, AgreesWithTheRoundedOracleOnEveryTarget) {
       const Graph oracle = with_rounded_weights(float_graph, dtype, x_as);
       const std::vector<double> expected = evaluate(oracle, rounded)[0].to_doubles();
       const std::vector<double> size = testing::magnitudes(oracle, rounded)[0].to_doubles();
-      const int64_t terms = dtype == DType::i8 ? 0 : layer->macs * 2 + 1;
+      const Shape& w = layer->weight_shape;
+      const int64_t terms = dtype == DType::i8 ? 0 : element_count(w) / w[0] * 2 + 1;  // that meet in one output
       const std::vector<float> input = concatenated(inputs);
       const auto arena = plan.arena();
       for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {

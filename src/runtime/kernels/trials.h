@@ -57,8 +57,7 @@ inline ValueId dressed(GraphBuilder& b, Dice& dice, ValueId y) {
   if (dice.coin()) {
     y = b.activation("act", y, some_activation(dice));
   } else if (dice.coin()) {
-    y = b.fade("fade", y, activation_named("silu"));
-  } else if (dice.coin()) {
+    if (dice.coin()) return b.fade("fade", y, activation_named("silu"));
     Shape one(b.graph()[y].shape->size() - 1, 1);  // slope for all channels, or each its own
     if (dice.coin()) one[0] = b.channels(y);
     std::vector<float> slopes(static_cast<size_t>(one[0]));
