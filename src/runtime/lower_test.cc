@@ -52,6 +52,19 @@ TEST(Lower, SlopesOfChannelsJoinTheLayerAndOthersStayApart) {
   EXPECT_EQ(names(lowered({3, 8, 1}, false)), (std::vector<std::string>{"conv+sum", "prelu"}));
 }
 
+TEST(Lower, OnlyHeightAndWidthAreResized) {
+  const auto lowered = [](std::vector<float> scales) {
+    GraphBuilder b("resize");
+    const ValueId x = b.input("x", {1, 3, 4, 6}), none = b.constant("none", Tensor::filled({0}, 0));
+    b.output(b.node("resize", Resize{}, {x, none, b.constant("scales", Tensor::of({4}, scales))}));
+    return lower(std::move(b).finish(), 1);
+  };
+  const Program program = lowered({1, 1, 1.75, 0.5});  // 4 → 7, 6 → 3
+  EXPECT_EQ(program.steps[0].scales, (std::array<double, 2>{1.75, 0.5}));
+  EXPECT_EQ(program.steps[0].output.shape, (Shape{1, 3, 7, 3}));
+  EXPECT_THROW(lowered({1, 2, 1, 1}), Error);
+}
+
 TEST(Lower, AResidualThatIsMadeLaterDelaysTheConvolution) {
   GraphBuilder b("late");
   const ValueId x = b.input("x", {1, 4, 8, 8});

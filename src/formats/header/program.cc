@@ -482,10 +482,11 @@ class Translator {
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
   void translate(const Identity&, const Step&) { unknown(); }
   void translate(const Dropout&, const Step&) { unknown(); }
+  void translate(const Resize&, const Step&) { unknown(); }
   void translate(const Opaque&, const Step&) { unknown(); }
   void translate(const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                             Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, Resize, ShapeOf,
-                             ConstantOfShape, Arange, Cast> auto&,
+                             Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, ShapeOf, ConstantOfShape,
+                             Arange, Cast> auto&,
                  const Step&) {
     unknown();  // the runtime has no kernel for them
   }
