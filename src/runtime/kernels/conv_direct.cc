@@ -43,7 +43,7 @@ struct Taps {
 template <size_t Blocks, size_t Pixels, int64_t Stride, bool Plain>
 HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const float* HWY_RESTRICT w, int64_t w_block,
                        const float* HWY_RESTRICT bias, const float* residual, float low, float high,
-                       float* HWY_RESTRICT y, int64_t y_block) {
+                       const float* slopes, float* HWY_RESTRICT y, int64_t y_block) {
   constexpr size_t kVecs = Blocks * kVectors;
   const Lanes d;
   const int64_t pixel = Stride ? Stride : taps.pixel_stride;
@@ -72,19 +72,23 @@ HWY_NOINLINE void tile(const Taps& taps, const float* HWY_RESTRICT x, const floa
       }
     }
   }
-  const auto least = hn::Set(d, low), most = hn::Set(d, high);
-  unroll<kVecs>([&](auto k) HWY_ATTR {
-    const int64_t at = (k / kVectors) * y_block + (k % kVectors) * kLanes;
-    unroll<Pixels>([&](auto p) HWY_ATTR {
-      auto value = sum[k][p];
-      if (residual) value = hn::Add(value, hn::LoadU(d, residual + at + p * kBlock));
-      hn::StoreU(hn::Min(hn::Max(value, least), most), d, y + at + p * kBlock);
+  const auto store = [&](auto last) HWY_ATTR {
+    unroll<kVecs>([&](auto k) HWY_ATTR {
+      const int64_t at = (k / kVectors) * y_block + (k % kVectors) * kLanes;
+      unroll<Pixels>([&](auto p) HWY_ATTR {
+        auto value = sum[k][p];
+        if (residual) value = hn::Add(value, hn::LoadU(d, residual + at + p * kBlock));
+        hn::StoreU(last(k, value), d, y + at + p * kBlock);
+      });
     });
-  });
+  };
+  if (slopes) return store([&](auto k, auto v) HWY_ATTR { return bent(v, hn::LoadU(d, slopes + k * kLanes)); });
+  const auto least = hn::Set(d, low), most = hn::Set(d, high);
+  store([&](auto, auto v) HWY_ATTR { return hn::Min(hn::Max(v, least), most); });
 }
 
 using Tile = void (*)(const Taps&, const float*, const float*, int64_t, const float*, const float*, float, float,
-                      float*, int64_t);
+                      const float*, float*, int64_t);
 
 template <size_t Blocks, int64_t Stride, bool Plain>
 constexpr std::array<Tile, kRuns.size()> tiles() {
@@ -228,11 +232,10 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
       (blocks == kOutBlocks ? two : one)(taps, from + first * taps.pixel_stride, step.packed.data() + o * w_block,
                                          w_block, step.packed_bias.data() + o * kBlock,
                                          residual ? residual + first * kBlock : nullptr, step.epilogue.low,
-                                         step.epilogue.high, to + first * kBlock, y_block);
+                                         step.epilogue.high, step.epilogue.slopes_of(o), to + first * kBlock, y_block);
     }
     for (int64_t b = 0; b < blocks; ++b) {
-      finish_curve(step.epilogue, step.epilogue.slopes_of(o + b), to + b * y_block,
-                   static_cast<size_t>(width * kBlock));
+      finish_curve(step.epilogue, nullptr, to + b * y_block, static_cast<size_t>(width * kBlock));
     }
   }
 }

@@ -77,13 +77,18 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
   }
 }
 
+/// v where it is not negative, slope·v where it is
+HWY_INLINE Vector bent(Vector v, Vector slope) {
+  return hn::IfThenElse(v < hn::Zero(Lanes()), v * slope, v);
+}
+
 /// row[i] ← row[i] < 0 ? slopes[i % kBlock]·row[i] : row[i]
 inline HWY_ATTR void leak(const float* slopes, float* row, size_t count) {
   size_t at = 0;
   transform(row, count, [&](auto d, auto v) HWY_ATTR {
     const auto slope = hn::LoadU(d, slopes + at % kBlock);
     at += kLanes;
-    return hn::IfThenElse(v < hn::Zero(d), v * slope, v);
+    return bent(v, slope);
   });
 }
 
