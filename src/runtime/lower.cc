@@ -217,7 +217,7 @@ class Lowering {
     Shape padded(x.size() - constant.shape().size(), 1);
     padded.insert(padded.end(), constant.shape().begin(), constant.shape().end());
     for (size_t axis = 0; axis < padded.size(); ++axis) {
-      if (padded[axis] != 1 && axis != 1) return std::nullopt;
+      if (padded[axis] != 1 && (axis != 1 || padded[1] != x[1])) return std::nullopt;
     }
     std::vector<double> value = constant.to_doubles();
     if (padded[1] == 1) value.assign(static_cast<size_t>(x[1]), value[0]);

@@ -119,7 +119,7 @@ void open_candidates(Graph& graph) {
     // Its slopes are an input, so that λ·PRelu(x) + (1−λ)·x is a node of its own.
     const ValueId y = node.outputs[0], x = node.inputs[0];
     Value bent = graph[y];
-    bent.name = node.name + ".bent";
+    bent.name = graph.unique_name(node.name + ".bent");
     const ValueId z = graph.add_value(std::move(bent));
     node.outputs[0] = z;
     Node fade{.name = node.name + ".fade", .op = Fade{"blend", {Kind::identity}, 1}, .inputs = {z, x}, .outputs = {y}};
