@@ -7,6 +7,7 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "train/device.h"
+#include "train/graphs.h"
 #include "train/run.h"
 #include "train/schedule.h"
 #include "train/selection.h"
@@ -150,8 +151,10 @@ at::Tensor Training::loss_of(const Labelled& in, const at::Tensor& scores, const
 }
 
 void Training::stop_at_last_good(const std::string& what) const {
+  const char* const advice =
+      has_batch_norm(graph_) ? "" : "; without batch normalisation, lower the learning rate or set optimizer.clip";
   throw Error(ErrorKind::check_failed,
-              fmt::format("{}; the last good checkpoint is {}", what, checkpoint_path(options_).string()));
+              fmt::format("{}{}; the last good checkpoint is {}", what, advice, checkpoint_path(options_).string()));
 }
 
 void Training::train_step(const Batch& batch) {
@@ -176,7 +179,7 @@ void Training::train_step(const Batch& batch) {
   }
   const auto value = loss.item<double>();
   if (!std::isfinite(value)) {
-    stop_at_last_good(fmt::format("the loss is {} at epoch {}, step {} (learning rate {:.4g})", value,
+    stop_at_last_good(fmt::format("the loss is {} at epoch {}, step {} (learning rate {:.4g})", std::abs(value),
                                   step / steps_per_epoch_ + 1, step + 1, lr));
   }
   loss.backward();

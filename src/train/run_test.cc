@@ -120,6 +120,12 @@ TEST_F(Run, StopsWhenTheLossIsNotFinite) {
   const auto [kind, text] = failure(small({"optimizer.lr=1e18", "optimizer.warmup=0"}), {.out = out("a")});
   EXPECT_EQ(kind, ErrorKind::check_failed);
   expect_contains(text, "epoch 1, step ");
+  EXPECT_EQ(text.find("optimizer.clip"), text.npos);
+  const std::string advice = failure(small({"model.arch=softmax", "optimizer.lr=1e18", "optimizer.momentum=0.999",
+                                            "train.epochs=3", "optimizer.warmup=0"}),
+                                     {.out = out("b")})
+                                 .second;
+  expect_contains(advice, "without batch normalisation, lower the learning rate or set optimizer.clip");
   const NamedTensors kept = read_safetensors(out("a") / "checkpoint.safetensors");
   for (const auto& [name, tensor] : kept.tensors) {
     if (!is_float(tensor.dtype())) continue;
