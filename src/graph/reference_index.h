@@ -141,7 +141,7 @@ template <class T>
 void run(const Resize& op, const Call<T>& call) {
   Array<T> now = call.x();
   for (size_t axis = 0; axis < now.shape.size(); ++axis) {
-    const double scale = resize_scale(call.inputs, axis, call.y.shape[axis]);
+    const double scale = resize_scale(call.inputs.values[2], axis, now.shape[axis], call.y.shape[axis]);
     if (now.shape[axis] == call.y.shape[axis] && scale == 1) continue;
     const AroundAxis x(static_cast<int64_t>(axis), now.shape);
     Shape shape = now.shape;

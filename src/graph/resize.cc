@@ -44,10 +44,9 @@ double cubic(double a, double distance) {
 
 }  // namespace
 
-double resize_scale(const OpInputs& in, size_t axis, int64_t output) {
-  const Tensor* const scales = in.values.size() > 2 ? in.values[2] : nullptr;
+double resize_scale(const Tensor* scales, size_t axis, int64_t input, int64_t output) {
   if (scales && scales->size() > 0) return scales->to_doubles()[axis];
-  return static_cast<double>(output) / static_cast<double>(in.shape()[axis]);
+  return static_cast<double>(output) / static_cast<double>(input);
 }
 
 std::vector<Tap> resize_taps(const Resize& op, int64_t i, int64_t input, double scale) {

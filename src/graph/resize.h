@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph/index_shapes.h"
+#include "reducenet/op.h"
+#include "reducenet/tensor.h"
 
 // Resize along one axis, as weights of input elements (the ONNX documentation of Resize).
 
@@ -14,8 +15,9 @@ struct Tap {
   double weight;
 };
 
-/// Output size over input size, as the scales or the sizes say.
-double resize_scale(const OpInputs& in, size_t axis, int64_t output);
+/// Output size over input size along an axis: the scale (input 2 of a Resize) where there are any, else as the sizes
+/// are.
+double resize_scale(const Tensor* scales, size_t axis, int64_t input, int64_t output);
 
 /// What output element i is made of, of an input of `input` elements.
 std::vector<Tap> resize_taps(const Resize& op, int64_t i, int64_t input, double scale);

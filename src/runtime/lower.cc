@@ -414,14 +414,9 @@ class Lowering {
   void lower(const Resize&, const Node& node) {
     const Port x = read(node.inputs[0]);
     const Shape& y = shape_of(node.outputs[0]);
-    std::vector<MaybeShape> shapes;
-    std::vector<const Tensor*> values;
-    for (const ValueId id : node.inputs) {
-      shapes.push_back(id ? graph_[id].shape : std::nullopt);
-      values.push_back(graph_.constant(id));
-    }
-    const OpInputs in{shapes, values};
-    const auto scale = [&](size_t axis) { return resize_scale(in, axis, y[axis]); };
+    const auto scale = [&](size_t axis) {
+      return resize_scale(graph_.constant(node.inputs[2]), axis, x.shape[axis], y[axis]);
+    };
     if (x.shape.size() != 4 || scale(0) != 1 || scale(1) != 1) refuse(node, "only height and width can be resized");
     Step& step = append(node);
     step.inputs = {x};

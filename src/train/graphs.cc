@@ -105,7 +105,7 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
 }
 
 void open_candidates(Graph& graph) {
-  std::vector<Node> nodes;
+  std::vector<Node> nodes;  // with a fade behind every PRelu
   for (Node& node : graph.nodes) {
     const auto* const activation = std::get_if<Activation>(&node.op);
     if (activation != nullptr && may_vanish(activation->kind)) {

@@ -77,7 +77,7 @@ at::Tensor resize(const Graph& graph, const Node& node, const at::Tensor& x) {
   at::Tensor y = x;
   for (size_t axis = 1; axis < shape.size(); ++axis) {  // sizes name the samples as exported: they stay as they are
     const int64_t input = x.size(static_cast<int64_t>(axis)), output = shape[axis];
-    const double scale = resize_scale(seen.inputs(), axis, output);
+    const double scale = resize_scale(graph.constant(node.inputs[2]), axis, input, output);
     if (scale == 1 && input == output) continue;
     at::Tensor weights = at::zeros({input, output});
     auto weight = weights.accessor<float, 2>();

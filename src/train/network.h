@@ -68,8 +68,7 @@ class Network {
   /// there is noise.
   void sample(const std::vector<NodeId>& signs, double temperature);
   /// m (no dimensions, undefined: λ again) in the place of λ, with a gradient: x + m·(A(x) − x), of a blend
-  /// c + m·(s − c). Throws Error(usage)
-  /// when the network was built with fused steps.
+  /// c + m·(s − c). Throws Error(usage) when the network was built with fused steps.
   void set_mask(size_t index, at::Tensor mask);
 
   /// Momentum of every BatchNorm instead of its own, or none. After reset_statistics(), 1/k for the k-th training

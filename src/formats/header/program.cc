@@ -216,6 +216,11 @@ class Translator {
   }
   [[noreturn]] static void unknown() { throw Error(ErrorKind::unsupported, "a C++ header cannot run this op"); }
 
+  /// Slots that a layer reads; residual −1: none.
+  static std::vector<int> reads(int from, int residual) {
+    return residual < 0 ? std::vector<int>{from} : std::vector<int>{from, residual};
+  }
+  std::string residual_of(int slot) const { return slot < 0 ? "nullptr" : pointer(slot); }
   /// Where the slopes of a step's output channels will stand, each `times` over; empty: it has none.
   std::string slopes(const Step& step, size_t times = 1) {
     std::vector<float> repeated;
@@ -259,9 +264,7 @@ class Translator {
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(w[0], kBlock)));
     const std::string bent = slopes(step);
     const bool rows_first = element_count(w) < element_count(x);
-    std::vector<int> reads{from};
-    if (residual >= 0) reads.push_back(residual);
-    add(comment(step), reads, to, [=, this, this_step = &step] {
+    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       std::string table, name = "nullptr";
       if (op.groups > 1 && !depthwise) {
@@ -281,8 +284,7 @@ class Translator {
           table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
           op.dilation[0], block, op.dilation[1] * block, pixel, layout(from), layout(to), layout(residual), name,
           depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first, call,
-          pointer(from, op.padding.left), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to),
-          curve(s, bent));
+          pointer(from, op.padding.left), weights, bias, residual_of(residual), pointer(to), curve(s, bent));
     });
   }
 
@@ -294,9 +296,7 @@ class Translator {
     const std::string weights = result_.blob.add_weights({step.weight.begin(), step.weight.end()});
     const std::string bias = result_.blob.add(pack_bias(step, y[1]));
     const std::string bent = slopes(step, kBlock);  // a plane has one channel
-    std::vector<int> reads{from};
-    if (residual >= 0) reads.push_back(residual);
-    add(comment(step), reads, to, [=, this, this_step = &step] {
+    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       return fmt::format(
           "  {{\n    constexpr ConvTranspose p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
@@ -304,7 +304,7 @@ class Translator {
           "    conv_transpose(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           x[0], x[1], x[2], x[3], y[1], y[2], y[3], op.groups, w[2], w[3], op.stride[0], op.stride[1], op.padding.top,
           op.padding.left, op.dilation[0], op.dilation[1], number(s.epilogue.low), number(s.epilogue.high),
-          pointer(from), weights, bias, residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s, bent));
+          pointer(from), weights, bias, residual_of(residual), pointer(to), curve(s, bent));
     });
   }
 
@@ -322,13 +322,11 @@ class Translator {
         step.in_layout ? whole_weights(rounded, pack_affine, starts) : result_.blob.add_weights(pack_affine(step));
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(outputs, kBlock)));
     const std::string bent = slopes(step);
-    std::vector<int> reads{from};
-    if (residual >= 0) reads.push_back(residual);
-    add(comment(step), reads, to, [=, this, this_step = &step] {
+    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       return fmt::format("  affine({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});\n", s.output.shape[0], inputs, outputs,
                          number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
-                         residual < 0 ? "nullptr" : pointer(residual), pointer(to), curve(s, bent));
+                         residual_of(residual), pointer(to), curve(s, bent));
     });
   }
   void translate(const MatMul&, const Step&) {
@@ -480,15 +478,11 @@ class Translator {
 
   void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
-  void translate(const Identity&, const Step&) { unknown(); }
-  void translate(const Dropout&, const Step&) { unknown(); }
-  void translate(const Resize&, const Step&) { unknown(); }
-  void translate(const Opaque&, const Step&) { unknown(); }
-  void translate(const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                             Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, ShapeOf, ConstantOfShape,
-                             Arange, Cast> auto&,
+  void translate(const OneOf<Identity, Dropout, Resize, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize,
+                             Reduce, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat,
+                             SpaceDepth, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
                  const Step&) {
-    unknown();  // the runtime has no kernel for them
+    unknown();
   }
 
   Program program_;

@@ -51,9 +51,7 @@ void conv_plain(const Call& call) {
       }
     }
     const float* residual = call.residual() ? call.residual() + row * width : nullptr;
-    float slopes[kBlock];
-    if (step.epilogue.slopes_of(0)) std::fill_n(slopes, kBlock, step.epilogue.slopes[static_cast<size_t>(o)]);
-    finish(step.epilogue, step.epilogue.slopes_of(0) ? slopes : nullptr, to, residual, static_cast<size_t>(width));
+    finish_channel(step.epilogue, o, to, residual, static_cast<size_t>(width));
   }
 }
 

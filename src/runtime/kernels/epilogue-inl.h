@@ -6,6 +6,7 @@
 #define REDUCENET_EPILOGUE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -116,6 +117,15 @@ inline HWY_ATTR void finish(const Epilogue& epilogue, const float* slopes, float
     });
   }
   finish_curve(epilogue, slopes, row, count);
+}
+
+/// finish() for a row of one output channel
+inline HWY_ATTR void finish_channel(const Epilogue& epilogue, int64_t channel, float* row, const float* residual,
+                                    size_t count) {
+  if (epilogue.slopes.empty()) return finish(epilogue, nullptr, row, residual, count);
+  float slopes[kBlock];
+  std::fill_n(slopes, kBlock, epilogue.slopes[static_cast<size_t>(channel)]);
+  finish(epilogue, slopes, row, residual, count);
 }
 
 }  // namespace reducenet::HWY_NAMESPACE
