@@ -146,6 +146,8 @@ def frontier(name):
         points = {}
         for path in sorted((RESULTS / name).glob("*.json")):
             cell = json.loads(path.read_text())
+            if cell["kind"] == "trunk":
+                continue
             points.setdefault(re.sub(r"-s\d+$", "", cell["cell"]), []).append(cell)
         kinds = ["deep", "step", "direct", "control"]
         body = []

@@ -68,6 +68,9 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
     case FrontierCell::Kind::step:
       experiment.from = model_of(options, cell.after);
       break;
+    case FrontierCell::Kind::trunk:
+      experiment.from = options.from;
+      break;
     case FrontierCell::Kind::direct: {
       experiment.from = experiment.folder / "initial.safetensors";
       const fs::path pattern = model_of(options, cell.after);
@@ -77,7 +80,7 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
       break;
     }
     case FrontierCell::Kind::deep:
-      experiment.from = options.from;
+      experiment.from = cell.after.empty() ? fs::path(options.from) : model_of(options, cell.after);
       break;
     case FrontierCell::Kind::control:
       break;
@@ -112,7 +115,7 @@ std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const std::ma
   std::map<std::string, std::pair<double, size_t>> best;  // of each control: validation top-1, group
   for (const FrontierCell& cell : cells) {
     const auto found = results.find(cell.name);
-    if (found == results.end()) continue;
+    if (found == results.end() || cell.kind == FrontierCell::Kind::trunk) continue;
     const std::string key = cell.name.substr(0, cell.name.rfind("-s"));
     const auto [place, fresh] = known.try_emplace(key, groups.size());
     if (fresh) groups.push_back({cell.label, key, {}});
@@ -166,9 +169,9 @@ Json write_results(const std::vector<FrontierCell>& cells, const Options& option
       pending.push_back(cell.name);
       continue;
     }
-    // Training time of the whole way to a step.
+    // Training time of the whole way to a network.
     double seconds = result.at("train_seconds");
-    if (cell.kind == FrontierCell::Kind::step && results.contains(cell.after)) {
+    if (cell.kind != FrontierCell::Kind::direct && results.contains(cell.after)) {
       seconds += results.at(cell.after).at("train_seconds_in_all").get<double>();
     }
     result["train_seconds_in_all"] = seconds;
@@ -221,6 +224,8 @@ std::string text_of(const Json& json, const Options& options) {
 
 const char* name_of(FrontierCell::Kind kind) {
   switch (kind) {
+    case FrontierCell::Kind::trunk:
+      return "trunk";
     case FrontierCell::Kind::deep:
       return "deep";
     case FrontierCell::Kind::step:

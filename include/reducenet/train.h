@@ -129,15 +129,19 @@ struct Recipe {
     double budget = 0.5;  ///< share of the gates that should be open
   } gate;
 
+  enum class Way : uint8_t { chain, fan };
   /// `reducenet frontier`: the recipe's network is trained deep; then its activations go, step by step.
   struct Frontier {
     std::vector<int64_t> survivors{};  ///< non-linear layers that are left after each step, from many to few
-    int64_t epochs = 5;                ///< of each step
-    double lr = 0.05;                  ///< its learning rate's peak
-    double start = 0.1, end = 0.6;     ///< its fade, as fractions of the step
+    /// chain: each step goes on from the one before. fan: each from the deep network at its full learning rate (the
+    /// trunk), so that every network learns for train.epochs + frontier.epochs.
+    Way way = Way::chain;
+    int64_t epochs = 5;             ///< of each step
+    double lr = 0.05;               ///< its learning rate's peak
+    double start = 0.1, end = 0.6;  ///< its fade, as fractions of the step
     std::vector<int64_t> seeds{0};
     bool direct = true;  ///< also: each step's network trained from scratch, for as many epochs as it has behind it
-    /// Trained directly for as many epochs as the whole frontier: an architecture and settings each, as in
+    /// Trained directly for as many epochs as the last step has behind it: an architecture and settings each, as in
     /// "plain11 model.branches=1x1,identity-bn".
     std::vector<std::string> controls{};
     std::vector<double>

@@ -41,24 +41,53 @@ void set_import(Recipe& recipe) {
   recipe.model.filters = Recipe::Filters::drawn;
 }
 
-/// As many epochs as the step of index `steps` has behind it, the first step having one.
+bool fans(const Recipe& recipe) {
+  return recipe.frontier.way == Recipe::Way::fan;
+}
+
+/// As many epochs as a network has behind it after `steps` steps.
 int64_t epochs_after(const Recipe& recipe, size_t steps) {
+  if (fans(recipe)) return recipe.train.epochs + recipe.frontier.epochs;
   return recipe.train.epochs + static_cast<int64_t>(steps) * recipe.frontier.epochs;
 }
 
-Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
+/// The deep network at its full learning rate.
+Recipe trunk_recipe(const Recipe& recipe, int64_t seed) {
+  Recipe trunk = base_recipe(recipe, seed);
+  trunk.finetune = {};
+  trunk.optimizer.schedule = Recipe::Schedule::constant;
+  return trunk;
+}
+
+/// A step without fades: from a network that is there, down to learning rate zero. What a recipe says of its last
+/// epochs holds where this is the last step.
+Recipe settling_recipe(const Recipe& recipe, int64_t seed) {
   Recipe step = base_recipe(recipe, seed);
   set_import(step);
   step.train.epochs = recipe.frontier.epochs;
-  step.finetune = {};
+  if (!fans(recipe)) step.finetune = {};
   step.optimizer.lr = recipe.frontier.lr;
   step.optimizer.warmup = 0;
+  return step;
+}
+
+Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
+  Recipe step = settling_recipe(recipe, seed);
   step.fade.start = recipe.frontier.start;
   step.fade.end = recipe.frontier.end;
   step.select = recipe.select;
   if (step.select.by == Recipe::SelectBy::none) step.select.by = Recipe::SelectBy::uniform;
   step.select.count = survivors;
   return step;
+}
+
+/// The network of the step that is `steps`th, from scratch.
+Recipe direct_recipe(const Recipe& recipe, int64_t seed, size_t steps) {
+  Recipe made = base_recipe(recipe, seed);
+  set_import(made);
+  made.finetune = {};
+  made.train.epochs = epochs_after(recipe, steps);
+  return made;
 }
 
 /// "plain11 model.branches=1x1": the architecture, then settings.
@@ -73,67 +102,103 @@ Recipe control_recipe(const Recipe& recipe, int64_t seed, const std::string& con
   return made;
 }
 
+/// Adds the cells of one seed.
+class Seed {
+ public:
+  Seed(const Recipe& recipe, int64_t seed, std::vector<FrontierCell>& cells)
+      : recipe_(recipe), seed_(seed), cells_(cells) {}
+
+  void add_deep() {
+    if (fans(recipe_)) {
+      add({.kind = Kind::trunk, .name = named("trunk"), .label = "trunk", .epochs = recipe_.train.epochs},
+          trunk_recipe(recipe_, seed_));
+      add({.kind = Kind::deep,
+           .name = named("deep"),
+           .label = "deep",
+           .epochs = epochs_after(recipe_, 0),
+           .after = named("trunk")},
+          settling_recipe(recipe_, seed_));
+    } else {
+      add({.kind = Kind::deep, .name = named("deep"), .label = "deep", .epochs = epochs_after(recipe_, 0)},
+          base_recipe(recipe_, seed_));
+    }
+  }
+
+  void add_steps() {
+    std::string before = named(fans(recipe_) ? "trunk" : "deep");
+    for (size_t i = 0; i < recipe_.frontier.survivors.size(); ++i) {
+      const int64_t survivors = recipe_.frontier.survivors[i];
+      const std::string name = named(fmt::format("k{}", survivors));
+      add({.kind = Kind::step,
+           .name = name,
+           .label = "faded",
+           .survivors = survivors,
+           .epochs = epochs_after(recipe_, i + 1),
+           .after = before,
+           .deep = named("deep")},
+          step_recipe(recipe_, seed_, survivors));
+      if (!fans(recipe_)) before = name;
+    }
+  }
+
+  void add_direct() {
+    for (size_t i = 0; i < recipe_.frontier.survivors.size(); ++i) {
+      const int64_t survivors = recipe_.frontier.survivors[i];
+      const std::string step = fmt::format("k{}", survivors);
+      add({.kind = Kind::direct,
+           .name = named("direct-" + step),
+           .label = "direct",
+           .survivors = survivors,
+           .epochs = epochs_after(recipe_, i + 1),
+           .after = named(step),
+           .deep = named("deep")},
+          direct_recipe(recipe_, seed_, i + 1));
+    }
+  }
+
+  void add_controls() {
+    const Recipe::Frontier& frontier = recipe_.frontier;
+    const std::vector<double> lrs = frontier.lrs.empty() ? std::vector{recipe_.optimizer.lr} : frontier.lrs;
+    for (size_t i = 0; i < frontier.controls.size(); ++i) {
+      for (const double lr : lrs) {
+        const Recipe made = control_recipe(recipe_, seed_, frontier.controls[i], lr);
+        add({.kind = Kind::control,
+             .name = named(fmt::format("control{}-lr{}", i + 1, lr)),
+             .label = frontier.controls[i],
+             .epochs = made.train.epochs,
+             .deep = named("deep")},
+            made);
+      }
+    }
+  }
+
+ private:
+  std::string named(const std::string& cell) const { return fmt::format("{}-s{}", cell, seed_); }
+
+  void add(FrontierCell cell, Recipe made) {
+    cell.seed = seed_;
+    cell.recipe = std::move(made);
+    // The finished deep network is the deep self that all others learn from.
+    if (cell.deep.empty() && cell.recipe.distill.teacher == "self") cell.recipe.distill = {};
+    cells_.push_back(std::move(cell));
+  }
+
+  const Recipe& recipe_;
+  int64_t seed_;
+  std::vector<FrontierCell>& cells_;
+};
+
 }  // namespace
 
 std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
-  const Recipe::Frontier& frontier = recipe.frontier;
-  check(frontier);
-  std::vector<double> lrs = frontier.lrs;
-  if (lrs.empty()) lrs.push_back(recipe.optimizer.lr);
+  check(recipe.frontier);
   std::vector<FrontierCell> cells;
-  for (const int64_t seed : frontier.seeds) {
-    const std::string suffix = fmt::format("-s{}", seed), deep = "deep" + suffix;
-    cells.push_back({.kind = Kind::deep,
-                     .name = deep,
-                     .label = "deep",
-                     .seed = seed,
-                     .epochs = recipe.train.epochs,
-                     .recipe = base_recipe(recipe, seed)});
-    // Its finished network is the deep self that the others learn from.
-    if (recipe.distill.teacher == "self") cells.back().recipe.distill = {};
-    std::string before = deep;
-    for (size_t i = 0; i < frontier.survivors.size(); ++i) {
-      const int64_t survivors = frontier.survivors[i];
-      const std::string name = fmt::format("k{}{}", survivors, suffix);
-      cells.push_back({.kind = Kind::step,
-                       .name = name,
-                       .label = "faded",
-                       .seed = seed,
-                       .survivors = survivors,
-                       .epochs = epochs_after(recipe, i + 1),
-                       .recipe = step_recipe(recipe, seed, survivors),
-                       .after = before,
-                       .deep = deep});
-      before = name;
-    }
-    for (size_t i = 0; frontier.direct && i < frontier.survivors.size(); ++i) {
-      const int64_t survivors = frontier.survivors[i];
-      FrontierCell cell{.kind = Kind::direct,
-                        .name = fmt::format("direct-k{}{}", survivors, suffix),
-                        .label = "direct",
-                        .seed = seed,
-                        .survivors = survivors,
-                        .epochs = epochs_after(recipe, i + 1),
-                        .recipe = base_recipe(recipe, seed),
-                        .after = fmt::format("k{}{}", survivors, suffix),
-                        .deep = deep};
-      set_import(cell.recipe);
-      cell.recipe.finetune = {};
-      cell.recipe.train.epochs = cell.epochs;
-      cells.push_back(std::move(cell));
-    }
-    for (size_t i = 0; i < frontier.controls.size(); ++i) {
-      for (const double lr : lrs) {
-        FrontierCell cell{.kind = Kind::control,
-                          .name = fmt::format("control{}-lr{}{}", i + 1, lr, suffix),
-                          .label = frontier.controls[i],
-                          .seed = seed,
-                          .recipe = control_recipe(recipe, seed, frontier.controls[i], lr),
-                          .deep = deep};
-        cell.epochs = cell.recipe.train.epochs;
-        cells.push_back(std::move(cell));
-      }
-    }
+  for (const int64_t number : recipe.frontier.seeds) {
+    Seed seed(recipe, number, cells);
+    seed.add_deep();
+    seed.add_steps();
+    if (recipe.frontier.direct) seed.add_direct();
+    seed.add_controls();
   }
   return cells;
 }

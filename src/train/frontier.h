@@ -6,17 +6,18 @@ namespace reducenet::train {
 
 /// One training of a frontier's grid.
 struct FrontierCell {
-  /// deep: the recipe's own network. step: from the step before it, with fewer survivors. direct: the network of a
-  /// step, from scratch. control: another network, from scratch.
-  enum class Kind { deep, step, direct, control };
+  /// trunk (fan): what the recipe's own network is before its learning rate falls. deep: the recipe's own network.
+  /// step: with fewer survivors, from the step before it or the trunk. direct: the network of a step, from scratch.
+  /// control: another network, from scratch.
+  enum class Kind { trunk, deep, step, direct, control };
   Kind kind = Kind::deep;
-  std::string name;   ///< "deep-s0", "k9-s0", "direct-k9-s0", "control1-lr0.1-s0"
+  std::string name;   ///< "trunk-s0", "deep-s0", "k9-s0", "direct-k9-s0", "control1-lr0.1-s0"
   std::string label;  ///< of its curve: "faded", "direct", "plain11 model.branches=1x1"
   int64_t seed = 0;
   int64_t survivors = -1;  ///< activations that are left; −1: as the architecture has it
   int64_t epochs = 0;      ///< in all, those of the cells before it included
   Recipe recipe;           ///< distill.teacher "self": the finished deep cell is the teacher
-  std::string after;       ///< cell whose model is the start (step) or the pattern (direct); empty: none
+  std::string after;       ///< cell whose model is the start (deep, step) or the pattern (direct); empty: none
   std::string deep;        ///< the deep cell of the same seed, where the teacher comes from
 };
 

@@ -65,6 +65,8 @@ TEST(Frontier, EpochsAreEqual) {
   int64_t steps = 0;
   for (const FrontierCell& cell : frontier_cells(example())) {
     switch (cell.kind) {
+      case FrontierCell::Kind::trunk:
+        FAIL() << "a chain has no trunk";
       case FrontierCell::Kind::deep:
         EXPECT_EQ(cell.epochs, 10);
         steps = 10;
@@ -85,6 +87,32 @@ TEST(Frontier, EpochsAreEqual) {
         EXPECT_EQ(cell.recipe.model.arch, "plain11");
         break;
     }
+  }
+}
+
+TEST(Frontier, InAFanEveryNetworkLearnsForEquallyLong) {
+  Recipe recipe = example();
+  set(recipe, "frontier.way=fan");
+  const auto cells = frontier_cells(recipe);
+  EXPECT_EQ(cells.size(), 2 * (2 + 3 + 3 + 2 * 2));
+  std::set<std::string> before;
+  for (const FrontierCell& cell : cells) {
+    const std::string trunk = cell.seed == 0 ? "trunk-s0" : "trunk-s7";
+    const bool from_trunk = cell.kind == FrontierCell::Kind::deep || cell.kind == FrontierCell::Kind::step;
+    if (cell.kind == FrontierCell::Kind::trunk) {
+      EXPECT_EQ(cell.name, trunk);
+      EXPECT_EQ(cell.epochs, 10);
+      EXPECT_EQ(cell.recipe.optimizer.schedule, Recipe::Schedule::constant);
+    } else {
+      EXPECT_EQ(cell.epochs, 14) << cell.name;
+      EXPECT_EQ(cell.after == trunk, from_trunk) << cell.name;
+      EXPECT_EQ(cell.recipe.train.epochs, from_trunk ? 4 : 14) << cell.name;
+      EXPECT_EQ(cell.recipe.finetune.epochs, from_trunk ? 2 : 0) << cell.name;
+    }
+    EXPECT_EQ(cell.recipe.distill.teacher, cell.deep.empty() ? "" : "self") << cell.name;
+    EXPECT_TRUE(cell.after.empty() || before.contains(cell.after)) << cell.name;
+    EXPECT_TRUE(cell.deep.empty() || before.contains(cell.deep)) << cell.name;
+    before.insert(cell.name);
   }
 }
 

@@ -190,6 +190,9 @@ constexpr Key kKeys[] = {
 
     {"frontier", "survivors", "non-linear layers left after each step, from many to few",
      [](Recipe& r) -> Field { return &r.frontier.survivors; }, 0},
+    {"frontier", "way",
+     "each step begins with the one before, or (fan) with the deep network at its full learning rate",
+     [](Recipe& r) { return choice("chain|fan", r.frontier.way); }},
     {"frontier", "epochs", "of each step", [](Recipe& r) -> Field { return &r.frontier.epochs; }, 1},
     {"frontier", "lr", "of each step, the schedule's peak", [](Recipe& r) -> Field { return &r.frontier.lr; }, 0},
     {"frontier", "start", "fraction of a step at which its fade begins",

@@ -135,6 +135,12 @@ rm -rf front
 mv whole-front front
 json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set train.epochs=2 --out front
 json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
+# A fan: every network, the deep one too, goes on from the trunk, for equally many epochs.
+json '([.cells[] | .epochs] == [2, 1, 1, 1, 3, 3, 3]) and .cells[0].cell == "trunk-s0"' \
+  frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --list
+json '(.points | length) == 3 and ([.points[].epochs] == [3, 3, 3]) and all(.points[]; .train_minutes > 0) and ([.points[].nonlinear] | .[1:] == [2, 0])' \
+  frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --out fan --only 'k*'
+absent fan/direct-k2-s0
 # From an imported model: it is fine-tuned, then its own activations go.
 json '([.points[] | select(.series == "deep" or .series == "faded") | .nonlinear] == [4, 2, 0])' \
   frontier frontier.toml --from relu6.onnx --set model.arch=import --set train.epochs=1 --set 'frontier.controls=[]' --out front-relu6
