@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <sstream>
 
 #include "reducenet/error.h"
@@ -159,9 +160,18 @@ class Seed {
   void add_controls() {
     const Recipe::Frontier& frontier = recipe_.frontier;
     const std::vector<double> lrs = frontier.lrs.empty() ? std::vector{recipe_.optimizer.lr} : frontier.lrs;
+    std::map<std::string, std::string> known;
     for (size_t i = 0; i < frontier.controls.size(); ++i) {
       for (const double lr : lrs) {
         const Recipe made = control_recipe(recipe_, seed_, frontier.controls[i], lr);
+        const auto [same, fresh] = known.try_emplace(print(made), frontier.controls[i]);
+        if (!fresh) {
+          throw Error(
+              ErrorKind::usage,
+              fmt::format("frontier.controls: '{}' at learning rate {} is '{}' once more: a control has the recipe's "
+                          "settings, those it changes excepted",
+                          frontier.controls[i], lr, same->second));
+        }
         add({.kind = Kind::control,
              .name = named(fmt::format("control{}-lr{}", i + 1, lr)),
              .label = frontier.controls[i],

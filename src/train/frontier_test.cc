@@ -136,6 +136,12 @@ TEST(Frontier, NonsenseIsRefused) {
   Recipe unknown = example();
   unknown.frontier.controls = {"plain11 model.branch=1x1"};
   EXPECT_THROW(frontier_cells(unknown), Error);
+  Recipe twice = example();
+  set(twice, "model.branches=1x1");
+  twice.frontier.controls = {"plain11", "plain11 model.branches=1x1"};  // the first has the recipe's branches too
+  EXPECT_THROW(frontier_cells(twice), Error);
+  twice.frontier.controls = {"plain11", "plain11 model.branches="};
+  EXPECT_NO_THROW(frontier_cells(twice));
 }
 
 TEST(Frontier, NewWeightsAreNewAndOfTheSameShape) {
