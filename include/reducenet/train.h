@@ -56,6 +56,9 @@ struct Recipe {
   enum class Precision : uint8_t { f32, bf16 };
   struct Train {
     int64_t epochs = 10;  ///< 0: nothing is trained, the last matrix is solved for
+    /// Epochs of one longer training, this run being its middle: those behind the network that it starts from, and
+    /// those to come. Learning rate and order of the images go on accordingly.
+    int64_t before = 0, after = 0;
     int64_t seed = 0;
     int64_t threads = 0;     ///< 0: one per core
     int64_t eval_every = 1;  ///< epochs between two looks at the validation images
@@ -133,11 +136,11 @@ struct Recipe {
   /// `reducenet frontier`: the recipe's network is trained deep; then its activations go, step by step.
   struct Frontier {
     std::vector<int64_t> survivors{};  ///< non-linear layers that are left after each step, from many to few
-    /// chain: each step goes on from the one before. fan: each from the deep network at its full learning rate (the
-    /// trunk), so that every network learns for train.epochs + frontier.epochs.
+    /// chain: each step goes on from the one before. fan: each from the deep network after train.epochs (the trunk), in
+    /// one schedule of train.epochs + frontier.epochs.
     Way way = Way::chain;
     int64_t epochs = 5;             ///< of each step
-    double lr = 0.05;               ///< its learning rate's peak
+    double lr = 0.05;               ///< chain: its learning rate's peak
     double start = 0.1, end = 0.6;  ///< its fade, as fractions of the step
     std::vector<int64_t> seeds{0};
     bool direct = true;  ///< also: each step's network trained from scratch, for as many epochs as it has behind it

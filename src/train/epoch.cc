@@ -63,9 +63,9 @@ void Training::merge_for_finetuning() {
   if (!state_.begun) begin_fading();
   set_fades(state_.step);
   const int64_t batches = std::clamp<int64_t>(recipe_.train.batch_norm_batches, 1, steps_per_epoch_);
-  const int64_t epoch = state_.step / steps_per_epoch_;
-  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
-  Loader loader = feed_.loader(order, augmentation(), seed(), epoch);
+  const int64_t order_epoch = recipe_.train.before + state_.step / steps_per_epoch_;
+  const std::vector<int32_t> order = epoch_order(split_.training, seed(), order_epoch);
+  Loader loader = feed_.loader(order, augmentation(), seed(), order_epoch);
   const Graph deep = network_.graph();
   graph_ = merge(
       deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, recipe_.finetune.identity, device_);
@@ -83,8 +83,8 @@ void Training::merge_for_finetuning() {
 bool Training::train_epoch() {
   if (recipe_.finetune.merge && state_.step >= main_steps() && !is_merged(graph_)) merge_for_finetuning();
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
-  const int64_t epoch = state_.step / steps_per_epoch_;
-  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
+  const int64_t epoch = state_.step / steps_per_epoch_, order_epoch = recipe_.train.before + epoch;
+  const std::vector<int32_t> order = epoch_order(split_.training, seed(), order_epoch);
   const double seconds_before = state_.epoch_seconds;
   const Stopwatch epoch_clock;
   // Fading that begins inside the epoch needs the feed for a moment.
@@ -96,7 +96,8 @@ bool Training::train_epoch() {
       begin_fading();
     }
     if (!loader) {
-      loader.reset(new Loader(feed_.loader(order, augmentation(), seed(), epoch, state_.step % steps_per_epoch_)));
+      loader.reset(
+          new Loader(feed_.loader(order, augmentation(), seed(), order_epoch, state_.step % steps_per_epoch_)));
     }
     const Stopwatch step_clock;
     const FadeSummary fade = set_fades(state_.step);

@@ -52,23 +52,26 @@ int64_t epochs_after(const Recipe& recipe, size_t steps) {
   return recipe.train.epochs + static_cast<int64_t>(steps) * recipe.frontier.epochs;
 }
 
-/// The deep network at its full learning rate.
+/// The deep network until it is time to fade.
 Recipe trunk_recipe(const Recipe& recipe, int64_t seed) {
   Recipe trunk = base_recipe(recipe, seed);
   trunk.finetune = {};
-  trunk.optimizer.schedule = Recipe::Schedule::constant;
+  trunk.train.after = recipe.frontier.epochs;
   return trunk;
 }
 
-/// A step without fades: from a network that is there, down to learning rate zero. What a recipe says of its last
-/// epochs holds where this is the last step.
+/// A step without fades. What the recipe says of its last epochs holds where there is no further step.
 Recipe settling_recipe(const Recipe& recipe, int64_t seed) {
   Recipe step = base_recipe(recipe, seed);
   set_import(step);
   step.train.epochs = recipe.frontier.epochs;
-  if (!fans(recipe)) step.finetune = {};
-  step.optimizer.lr = recipe.frontier.lr;
-  step.optimizer.warmup = 0;
+  if (fans(recipe)) {
+    step.train.before = recipe.train.epochs;
+  } else {
+    step.finetune = {};
+    step.optimizer.lr = recipe.frontier.lr;
+    step.optimizer.warmup = 0;
+  }
   return step;
 }
 

@@ -6,7 +6,7 @@ namespace reducenet::train {
 
 /// One training of a frontier's grid.
 struct FrontierCell {
-  /// trunk (fan): what the recipe's own network is before its learning rate falls. deep: the recipe's own network.
+  /// trunk (fan): the recipe's own network after train.epochs, its schedule not over. deep: the recipe's own network.
   /// step: with fewer survivors, from the step before it or the trunk. direct: the network of a step, from scratch.
   /// control: another network, from scratch.
   enum class Kind { trunk, deep, step, direct, control };

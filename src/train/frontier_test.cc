@@ -102,11 +102,13 @@ TEST(Frontier, InAFanEveryNetworkLearnsForEquallyLong) {
     if (cell.kind == FrontierCell::Kind::trunk) {
       EXPECT_EQ(cell.name, trunk);
       EXPECT_EQ(cell.epochs, 10);
-      EXPECT_EQ(cell.recipe.optimizer.schedule, Recipe::Schedule::constant);
+      EXPECT_EQ(cell.recipe.train.epochs, 10);
+      EXPECT_EQ(cell.recipe.train.after, 4);
     } else {
       EXPECT_EQ(cell.epochs, 14) << cell.name;
       EXPECT_EQ(cell.after == trunk, from_trunk) << cell.name;
       EXPECT_EQ(cell.recipe.train.epochs, from_trunk ? 4 : 14) << cell.name;
+      EXPECT_EQ(cell.recipe.train.before, from_trunk ? 10 : 0) << cell.name;
       EXPECT_EQ(cell.recipe.finetune.epochs, from_trunk ? 2 : 0) << cell.name;
     }
     EXPECT_EQ(cell.recipe.distill.teacher, cell.deep.empty() ? "" : "self") << cell.name;

@@ -48,17 +48,19 @@ int64_t main_steps(const Recipe& recipe, const Position& at) {
 }
 
 double learning_rate(const Recipe& recipe, const Position& at) {
-  const int64_t before = main_steps(recipe, at);
+  const int64_t main = main_steps(recipe, at), earlier = recipe.train.before * at.steps_per_epoch,
+                others = earlier + recipe.train.after * at.steps_per_epoch;
   if (recipe.finetune.lr == 0) {
-    const double since = static_cast<double>(at.step - before + 1);
+    const double since = static_cast<double>(at.step - main + 1);
     const double rise = std::max(1.0, std::round(recipe.finetune.warmup * static_cast<double>(at.steps_per_epoch)));
-    return learning_rate(recipe.optimizer, at) * (since < 1 ? 1 : std::min(1.0, since / rise));
+    return learning_rate(recipe.optimizer, {at.step + earlier, at.steps + others, at.steps_per_epoch}) *
+           (since < 1 ? 1 : std::min(1.0, since / rise));
   }
-  if (at.step < before) return learning_rate(recipe.optimizer, {at.step, before, at.steps_per_epoch});
+  if (at.step < main) return learning_rate(recipe.optimizer, {at.step + earlier, main + others, at.steps_per_epoch});
   Recipe::Optimizer again = recipe.optimizer;
   again.lr = recipe.finetune.lr;
   again.warmup = recipe.finetune.warmup;
-  return learning_rate(again, {at.step - before, at.steps - before, at.steps_per_epoch});
+  return learning_rate(again, {at.step - main, at.steps - main, at.steps_per_epoch});
 }
 
 double fade_curve(Recipe::Curve curve, double u) {

@@ -20,7 +20,8 @@ double learning_rate(const Recipe::Optimizer& optimizer, const Position& at);
 
 /// Steps of the run before its fine-tuning.
 int64_t main_steps(const Recipe& recipe, const Position& at);
-/// As above for the steps before fine-tuning; after them, the same schedule once more, from finetune.lr, no warm-up.
+/// As above for the steps before fine-tuning, in the schedule that train.before and train.after make longer; after
+/// them, the same schedule once more, from finetune.lr, no warm-up.
 double learning_rate(const Recipe& recipe, const Position& at);
 
 /// λ at u in [0, 1] of a fade: cosine (1 + cos πu)/2, linear 1 − u, geometric 1000⁻ᵘ; exactly 1 at u ≤ 0, exactly 0 at

@@ -52,6 +52,24 @@ TEST(LearningRate, OneCycle) {
   EXPECT_DOUBLE_EQ(learning_rate(o, at(100)), 1);
 }
 
+TEST(LearningRate, ARunCanBeThePartOfALongerSchedule) {
+  Recipe whole;
+  whole.optimizer.lr = 0.4;
+  whole.optimizer.warmup = 1;
+  for (const double again : {0.0, 0.02}) {
+    whole.finetune = {.epochs = 2, .lr = again};
+    Recipe first = whole, second = whole;
+    first.finetune = {};
+    first.train.after = again == 0 ? 7 : 5;  // a schedule of its own is no part of the longer one
+    second.train.before = 3;
+    for (const int64_t step : {0, 50, 150, 299, 300, 301, 799, 800, 999}) {
+      const double expected = learning_rate(whole, at(step));
+      if (step < 300) EXPECT_DOUBLE_EQ(learning_rate(first, {step, 300, kPerEpoch}), expected) << step;
+      if (step >= 300) EXPECT_DOUBLE_EQ(learning_rate(second, {step - 300, 700, kPerEpoch}), expected) << step;
+    }
+  }
+}
+
 TEST(LearningRate, ConstantAndRunsThatAreAllWarmup) {
   Recipe::Optimizer o;
   o.schedule = Recipe::Schedule::constant;
