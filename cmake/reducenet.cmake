@@ -18,9 +18,7 @@ function(reducenet_tests name)
   add_executable(${name}_test ${ARGN})
   target_link_libraries(${name}_test PRIVATE reducenet::${name} GTest::gtest_main)
   target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_compile_options(${name}_test PRIVATE -Wall -Wextra -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
-    $<$<CONFIG:Release>:-O0>)  # what is tested is optimised; what tests need not be
-  target_precompile_headers(${name}_test PRIVATE <gtest/gtest.h>)  # most of a test file's time
+  target_compile_options(${name}_test PRIVATE -Wall -Wextra -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
   add_test(NAME ${name} COMMAND ${name}_test)
   set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
 endfunction()
