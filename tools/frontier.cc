@@ -65,11 +65,10 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
     experiment.recipe.distill.teacher = model_of(options, cell.deep).string();
   }
   switch (cell.kind) {
-    case FrontierCell::Kind::step:
-      experiment.from = model_of(options, cell.after);
-      break;
     case FrontierCell::Kind::trunk:
-      experiment.from = options.from;
+    case FrontierCell::Kind::deep:
+    case FrontierCell::Kind::step:
+      experiment.from = cell.after.empty() ? fs::path(options.from) : model_of(options, cell.after);
       break;
     case FrontierCell::Kind::direct: {
       experiment.from = experiment.folder / "initial.safetensors";
@@ -79,9 +78,6 @@ Experiment experiment_of(const FrontierCell& cell, const Options& options) {
       save(train::with_new_weights(load(pattern), static_cast<uint64_t>(cell.seed)), experiment.from);
       break;
     }
-    case FrontierCell::Kind::deep:
-      experiment.from = cell.after.empty() ? fs::path(options.from) : model_of(options, cell.after);
-      break;
     case FrontierCell::Kind::control:
       break;
   }

@@ -58,14 +58,18 @@ FadeSummary Training::set_fades(int64_t step) {
   return summary;
 }
 
+Loader Training::epoch_loader(int64_t epoch, int64_t first) {
+  epoch += recipe_.train.before;
+  order_ = epoch_order(split_.training, seed(), epoch);
+  return feed_.loader(order_, augmentation(), seed(), epoch, first);
+}
+
 /// The network as it will be deployed takes the place of the deep one.
 void Training::merge_for_finetuning() {
   if (!state_.begun) begin_fading();
   set_fades(state_.step);
   const int64_t batches = std::clamp<int64_t>(recipe_.train.batch_norm_batches, 1, steps_per_epoch_);
-  const int64_t order_epoch = recipe_.train.before + state_.step / steps_per_epoch_;
-  const std::vector<int32_t> order = epoch_order(split_.training, seed(), order_epoch);
-  Loader loader = feed_.loader(order, augmentation(), seed(), order_epoch);
+  Loader loader = epoch_loader(state_.step / steps_per_epoch_);
   const Graph deep = network_.graph();
   graph_ = merge(
       deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, recipe_.finetune.identity, device_);
@@ -83,8 +87,7 @@ void Training::merge_for_finetuning() {
 bool Training::train_epoch() {
   if (recipe_.finetune.merge && state_.step >= main_steps() && !is_merged(graph_)) merge_for_finetuning();
   if (!state_.begun && state_.step >= first_fading_step(fade_plan())) begin_fading();
-  const int64_t epoch = state_.step / steps_per_epoch_, order_epoch = recipe_.train.before + epoch;
-  const std::vector<int32_t> order = epoch_order(split_.training, seed(), order_epoch);
+  const int64_t epoch = state_.step / steps_per_epoch_;
   const double seconds_before = state_.epoch_seconds;
   const Stopwatch epoch_clock;
   // Fading that begins inside the epoch needs the feed for a moment.
@@ -95,10 +98,7 @@ bool Training::train_epoch() {
       loader.reset();
       begin_fading();
     }
-    if (!loader) {
-      loader.reset(
-          new Loader(feed_.loader(order, augmentation(), seed(), order_epoch, state_.step % steps_per_epoch_)));
-    }
+    if (!loader) loader.reset(new Loader(epoch_loader(epoch, state_.step % steps_per_epoch_)));
     const Stopwatch step_clock;
     const FadeSummary fade = set_fades(state_.step);
     follow_averages(state_.step, fade);

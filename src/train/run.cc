@@ -154,9 +154,7 @@ void Training::estimate_statistics() {
   const int64_t batches = std::min(recipe_.train.batch_norm_batches, steps_per_epoch_);
   if (batches == 0 || !has_batch_norm(graph_)) return;
   const c10::AutoGradMode no_grad(false);
-  const int64_t epoch = recipe_.train.before + recipe_.train.epochs;
-  const std::vector<int32_t> order = epoch_order(split_.training, seed(), epoch);
-  Loader loader = feed_.loader(order, augmentation(), seed(), epoch);
+  Loader loader = epoch_loader(recipe_.train.epochs);
   network_.reset_statistics();
   for (int64_t k = 1; k <= batches; ++k) {
     network_.set_momentum(1 / static_cast<double>(k));

@@ -46,6 +46,9 @@ class Training {
     return {is_merged(graph_) ? Recipe::Fade{} : recipe_.fade, main_steps(), steps_per_epoch_};
   }
   std::filesystem::path file(const char* name) const { return options_.out / name; }
+  /// Batches first, first + 1, … of an epoch of this run; train.before moves it into the longer one. One such loader at
+  /// a time.
+  Loader epoch_loader(int64_t epoch, int64_t first = 0);
 
   void follow_network();
   void start_or_resume();
@@ -91,6 +94,7 @@ class Training {
   std::unique_ptr<Teacher> teacher_;
   int64_t batch_, steps_per_epoch_, steps_;
   Feed feed_, validation_feed_;
+  std::vector<int32_t> order_;  // of the epoch whose loader is in use
   std::unique_ptr<FadeControl> control_;
   Gates gates_;
   std::vector<size_t> going_;  // indices of the fades that go; all until survivors are known
