@@ -10,6 +10,7 @@
 #include "train/control.h"
 #include "train/distill.h"
 #include "train/feed.h"
+#include "train/folder_lock.h"
 #include "train/gates.h"
 #include "train/graphs.h"
 #include "train/merge.h"
@@ -99,6 +100,7 @@ class Training {
   Gates gates_;
   std::vector<size_t> going_;  // indices of the fades that go; all until survivors are known
   RunState state_;
+  std::optional<FolderLock> lock_;
   std::optional<MetricsFile> metrics_;
   std::optional<EventWriter> events_;
   Stopwatch clock_;

@@ -4,6 +4,7 @@
 #include "reducenet/data.h"
 #include "reducenet/formats.h"
 #include "reducenet/verify.h"
+#include "train/folder_lock.h"
 #include "train/testing.h"
 
 namespace reducenet::train {
@@ -170,6 +171,21 @@ TEST_F(Run, RefusesWhatCannotWork) {
   EXPECT_EQ(failure(small({"fade.start=0.8"}), {.out = out("a")}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small(), {.out = out("a"), .device = "abacus"}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small(), {.out = "/proc/nowhere"}).first, ErrorKind::io);
+}
+
+TEST_F(Run, TwoDoNotShareAFolder) {
+  run(small(), {.out = out("a")});
+  const std::string before = bytes_of(out("a") / "metrics.jsonl");
+  {
+    const FolderLock other(out("a"));
+    for (const bool resume : {false, true}) {
+      const auto [kind, text] = failure(small(), {.out = out("a"), .resume = resume});
+      EXPECT_EQ(kind, ErrorKind::io);
+      EXPECT_NE(text.find("another run"), std::string::npos) << text;
+    }
+    EXPECT_EQ(bytes_of(out("a") / "metrics.jsonl"), before);
+  }
+  run(small(), {.out = out("a"), .resume = true});
 }
 
 // Two classes of dark images; the file of the test images ends early.

@@ -1,0 +1,28 @@
+#include "train/folder_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "reducenet/error.h"
+
+namespace reducenet::train {
+
+FolderLock::FolderLock(const std::filesystem::path& folder)
+    : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0)
+    throw Error(ErrorKind::io, "cannot open the folder " + folder.string() + ": " + std::strerror(errno));
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    return;  // some network file systems have no locks
+  close(descriptor_);
+  throw Error(ErrorKind::io, folder.string() + ": another run is training here; wait for it, or take another folder");
+}
+
+FolderLock::~FolderLock() {
+  close(descriptor_);
+}
+
+}  // namespace reducenet::train
