@@ -50,6 +50,7 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
   const train::Result trained = train::run(experiment.recipe, {.out = folder,
                                                                .from = experiment.from,
                                                                .resume = resume,
+                                                               .locked = options.locked,
                                                                .device = options.device,
                                                                .cache = options.cache,
                                                                .on_step = options.on_step,

@@ -23,6 +23,7 @@ struct Experiment {
 struct ExperimentOptions {
   std::string device = "cpu";
   std::filesystem::path cache;
+  bool locked = false;  ///< the caller keeps other runs out of the folder
   std::function<void(const train::Progress&)> on_step;
   std::function<void(const std::string&)> on_message;
   const std::atomic<bool>* stop = nullptr;

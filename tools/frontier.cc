@@ -4,8 +4,10 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "experiment.h"
 #include "progress.h"
@@ -13,6 +15,7 @@
 #include "reducenet/formats.h"
 #include "signals.h"
 #include "table.h"
+#include "train/folder_lock.h"
 #include "train/weights.h"
 #include "verbs.h"
 
@@ -234,6 +237,64 @@ const char* name_of(FrontierCell::Kind kind) {
   return "";
 }
 
+using OnStep = std::function<void(const FrontierCell&, const train::Progress&)>;
+
+/// A cell's folder, for this process alone; gone again where nothing was written. FolderBusy: another has it.
+class CellFolder {
+ public:
+  explicit CellFolder(const fs::path& folder) : folder_(folder) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw Error(ErrorKind::io, "cannot make the folder " + folder.string() + ": " + error.message());
+    lock_.emplace(folder);
+  }
+  ~CellFolder() {
+    lock_.reset();
+    std::error_code error;
+    if (fs::remove(folder_, error)) fs::remove(folder_.parent_path(), error);
+  }
+  CellFolder(const CellFolder&) = delete;
+  CellFolder& operator=(const CellFolder&) = delete;
+
+ private:
+  fs::path folder_;
+  std::optional<train::FolderLock> lock_;
+};
+
+/// Trains and measures the first cell that no other process trains, nor one that it needs; its result is then on disk,
+/// unless it was interrupted. Null: none is free.
+const FrontierCell* run_first_free(const std::vector<const FrontierCell*>& pending, const Options& options,
+                                   const OnStep& on_step) {
+  const auto ready = [&](const std::string& cell) { return cell.empty() || fs::exists(model_of(options, cell)); };
+  for (const FrontierCell* cell : pending) {
+    if (!ready(cell->after) || (cell->recipe.distill.teacher == "self" && !ready(cell->deep))) continue;
+    std::optional<CellFolder> folder;
+    try {
+      folder.emplace(options.out / cell->name);
+    } catch (const train::FolderBusy&) {
+      continue;
+    }
+    if (fs::exists(result_of(options, cell->name)) && fs::exists(model_of(options, cell->name))) continue;  // by now
+    ExperimentOptions run = options.run;
+    run.locked = true;
+    run.on_step = [&](const train::Progress& p) { on_step(*cell, p); };
+    const std::optional<Json> figures = run_experiment(experiment_of(*cell, options), run);
+    if (!figures) return cell;
+    Json json = {{"cell", cell->name},
+                 {"kind", name_of(cell->kind)},
+                 {"series", cell->label},
+                 {"seed", cell->seed},
+                 {"survivors", cell->survivors},
+                 {"epochs", cell->epochs},
+                 {"lr", cell->recipe.optimizer.lr},
+                 {"command", command_of(options, cell->name)}};
+    json.update(*figures);
+    write_json(result_of(options, cell->name), json);
+    return cell;
+  }
+  return nullptr;
+}
+
 /// Times what is deployed, one cell after another.
 void measure_again(const std::vector<FrontierCell>& cells, const Options& options) {
   for (const FrontierCell& cell : cells) {
@@ -265,17 +326,19 @@ Result frontier(Options options) {
     return result;
   }
   if (options.measure) measure_again(cells, options);
-  std::vector<const FrontierCell*> pending;
-  if (!options.page && !options.measure) pending = cells_to_run(cells, options);
+  const bool trains = !options.page && !options.measure;
   double total = 0, done = 0;  // epochs
-  for (const FrontierCell* cell : pending) total += static_cast<double>(cell->recipe.train.epochs);
   Progress bar("frontier");
   const StopOnSignal guard;
   options.run.stop = &guard.requested();
   options.run.on_message = [&bar](const std::string& message) { bar.line(message); };
-  bool interrupted = false;
-  for (const FrontierCell* cell : pending) {
-    options.run.on_step = [&](const train::Progress& p) {
+  bool waiting = false;
+  while (trains && !guard.requested()) {
+    const std::vector<const FrontierCell*> pending = cells_to_run(cells, options);
+    if (pending.empty()) break;
+    total = done;
+    for (const FrontierCell* cell : pending) total += static_cast<double>(cell->recipe.train.epochs);
+    const auto on_step = [&](const FrontierCell& cell, const train::Progress& p) {
       if (!p.stage.empty()) return;
       constexpr double scale = 1000;
       const double epochs = done + static_cast<double>(p.step * p.epochs) / static_cast<double>(p.steps);
@@ -284,30 +347,25 @@ Result frontier(Options options) {
                                                                   static_cast<double>(p.steps));
       bar.update(
           static_cast<int64_t>(epochs * scale), static_cast<int64_t>(total * scale),
-          fmt::format("{}  epoch {}/{}  loss {:.3f}  λ {:.2f}", cell->name, p.epoch + 1, p.epochs, p.loss, p.fade.mean),
+          fmt::format("{}  epoch {}/{}  loss {:.3f}  λ {:.2f}", cell.name, p.epoch + 1, p.epochs, p.loss, p.fade.mean),
           p.step < p.steps ? left : 0);
     };
-    std::optional<Json> figures = run_experiment(experiment_of(*cell, options), options.run);
-    if (!figures) {
-      interrupted = true;
-      break;
+    const FrontierCell* ran = run_first_free(pending, options, on_step);
+    if (ran) {
+      const Json json = read_json(result_of(options, ran->name));
+      if (json.is_null()) break;  // interrupted
+      bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", ran->name,
+                           100 * json.at("deployed_top1").get<double>(), json.at("nonlinear").dump(),
+                           json.at("ms").get<double>()));
+      done += static_cast<double>(ran->recipe.train.epochs);
+      write_results(cells, options);
+    } else {
+      if (!waiting) bar.line(fmt::format("{}: waiting for another process, which trains it", pending.front()->name));
+      std::this_thread::sleep_for(std::chrono::seconds(1));
     }
-    Json json = {{"cell", cell->name},
-                 {"kind", name_of(cell->kind)},
-                 {"series", cell->label},
-                 {"seed", cell->seed},
-                 {"survivors", cell->survivors},
-                 {"epochs", cell->epochs},
-                 {"lr", cell->recipe.optimizer.lr},
-                 {"command", command_of(options, cell->name)}};
-    json.update(*figures);
-    write_json(result_of(options, cell->name), json);
-    bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", cell->name,
-                         100 * figures->at("deployed_top1").get<double>(), figures->at("nonlinear").dump(),
-                         figures->at("ms").get<double>()));
-    done += static_cast<double>(cell->recipe.train.epochs);
-    write_results(cells, options);
+    waiting = !ran;
   }
+  const bool interrupted = trains && !cells_to_run(cells, options).empty();
   result.json = write_results(cells, options);
   result.json["interrupted"] = interrupted;
   result.text = text_of(result.json, options);

@@ -204,9 +204,10 @@ struct Options {
   std::filesystem::path out = "run";  ///< folder for all results; made when absent
   /// Model whose weights are taken where names and shapes agree (arch "import": the network itself); empty: none.
   std::filesystem::path from{};
-  bool resume = false;            ///< go on from out/checkpoint.safetensors, bit for bit
-  bool test = true;               ///< the test images are read, at the end; false: never, and there is no top1
-  std::string device = "cpu";     ///< "cpu" or "cuda"
+  bool resume = false;         ///< go on from out/checkpoint.safetensors, bit for bit
+  bool locked = false;         ///< the caller keeps other runs out of `out`; false: the run does, as long as it trains
+  bool test = true;            ///< the test images are read, at the end; false: never, and there is no top1
+  std::string device = "cpu";  ///< "cpu" or "cuda"
   std::filesystem::path cache{};  ///< folder for decoded images (see load_images); empty: none
   std::function<void(const Progress&)> on_step{};
   std::function<void(const EpochMetrics&)> on_epoch{};

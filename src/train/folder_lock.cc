@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "reducenet/error.h"
-
 namespace reducenet::train {
 
 FolderLock::FolderLock(const std::filesystem::path& folder)
@@ -18,7 +16,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder)
   if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
     return;  // some network file systems have no locks
   close(descriptor_);
-  throw Error(ErrorKind::io, folder.string() + ": another run is training here; wait for it, or take another folder");
+  throw FolderBusy(folder);
 }
 
 FolderLock::~FolderLock() {

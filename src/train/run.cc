@@ -65,7 +65,7 @@ void Training::start_or_resume() {
   std::error_code error;
   std::filesystem::create_directories(options_.out, error);
   if (error) throw Error(ErrorKind::io, "cannot make the folder " + options_.out.string() + ": " + error.message());
-  lock_.emplace(options_.out);
+  if (!options_.locked) lock_.emplace(options_.out);
   const std::filesystem::path checkpoint = checkpoint_path(options_);
   if (options_.resume) {
     // The architecture is compared first: it names the tensor, which says more than a setting.

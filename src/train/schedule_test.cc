@@ -64,8 +64,9 @@ TEST(LearningRate, ARunCanBeThePartOfALongerSchedule) {
     second.train.before = 3;
     for (const int64_t step : {0, 50, 150, 299, 300, 301, 799, 800, 999}) {
       const double expected = learning_rate(whole, at(step));
-      if (step < 300) EXPECT_DOUBLE_EQ(learning_rate(first, {step, 300, kPerEpoch}), expected) << step;
-      if (step >= 300) EXPECT_DOUBLE_EQ(learning_rate(second, {step - 300, 700, kPerEpoch}), expected) << step;
+      const double in_part = step < 300 ? learning_rate(first, {step, 300, kPerEpoch})
+                                        : learning_rate(second, {step - 300, 700, kPerEpoch});
+      EXPECT_DOUBLE_EQ(in_part, expected) << step;
     }
   }
 }

@@ -131,6 +131,16 @@ mv front whole-front  # models name their teacher: the same folder again
 json '(.points | length) == 2 and (.pending | length) == 4' frontier frontier.toml --set train.epochs=2 --out front --only k2-s0
 json '(.points | length) == 3' frontier frontier.toml --set train.epochs=2 --out front --only 'k*'
 for cell in deep-s0 k2-s0 k0-s0; do same front/$cell/model.safetensors whole-front/$cell/model.safetensors; done
+# Two processes share a grid: none trains what the other does, and the models are the same.
+rm -rf front
+"$tool" frontier frontier.toml --set train.epochs=2 --out front >/dev/null 2>other.log &
+json '(.points | length) == 6 and (.pending | length) == 0' frontier frontier.toml --set train.epochs=2 --out front
+cp stderr one.log
+wait $! || fail "the other process: exit $?"
+for cell in deep-s0 k2-s0 k0-s0 direct-k2-s0 direct-k0-s0 control1-lr0.1-s0; do
+  same front/$cell/model.safetensors whole-front/$cell/model.safetensors
+  [ "$(cat one.log other.log | grep -c "^$cell: .* deployed")" = 1 ] || fail "$cell was not trained once"
+done
 rm -rf front
 mv whole-front front
 json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set train.epochs=2 --out front
