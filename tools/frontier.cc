@@ -295,6 +295,52 @@ const FrontierCell* run_first_free(const std::vector<const FrontierCell*>& pendi
   return nullptr;
 }
 
+/// `done`, `total`: epochs of the grid before the cell, and in all.
+void show(Progress& bar, const FrontierCell& cell, const train::Progress& p, double done, double total) {
+  if (!p.stage.empty()) return;
+  constexpr double scale = 1000;
+  const auto steps = static_cast<double>(p.steps), epochs = static_cast<double>(p.epochs);
+  const double epochs_left = std::max(1e-9, epochs * static_cast<double>(p.steps - p.step) / steps);
+  const double seconds_left = p.seconds_left * (1 + (total - done - epochs) / epochs_left);
+  bar.update(
+      static_cast<int64_t>((done + epochs * static_cast<double>(p.step) / steps) * scale),
+      static_cast<int64_t>(total * scale),
+      fmt::format("{}  epoch {}/{}  loss {:.3f}  λ {:.2f}", cell.name, p.epoch + 1, p.epochs, p.loss, p.fade.mean),
+      p.step < p.steps ? seconds_left : 0);
+}
+
+/// Until every chosen cell has its result, from this process or another. False: interrupted before.
+bool train_grid(const std::vector<FrontierCell>& cells, const Options& options) {
+  Progress bar("frontier");
+  Options with_bar = options;
+  with_bar.run.on_message = [&bar](const std::string& message) { bar.line(message); };
+  double done = 0;  // epochs trained here
+  bool waiting = false;
+  while (!*options.run.stop) {
+    const std::vector<const FrontierCell*> pending = cells_to_run(cells, options);
+    if (pending.empty()) return true;
+    double total = done;
+    for (const FrontierCell* cell : pending) total += static_cast<double>(cell->recipe.train.epochs);
+    const FrontierCell* ran = run_first_free(
+        pending, with_bar,
+        [&](const FrontierCell& cell, const train::Progress& progress) { show(bar, cell, progress, done, total); });
+    if (ran) {
+      const Json json = read_json(result_of(options, ran->name));
+      if (json.is_null()) return false;
+      bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", ran->name,
+                           100 * json.at("deployed_top1").get<double>(), json.at("nonlinear").dump(),
+                           json.at("ms").get<double>()));
+      done += static_cast<double>(ran->recipe.train.epochs);
+      write_results(cells, options);
+    } else {
+      if (!waiting) bar.line(fmt::format("{}: waiting for another process, which trains it", pending.front()->name));
+      std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+    waiting = !ran;
+  }
+  return cells_to_run(cells, options).empty();
+}
+
 /// Times what is deployed, one cell after another.
 void measure_again(const std::vector<FrontierCell>& cells, const Options& options) {
   for (const FrontierCell& cell : cells) {
@@ -326,46 +372,9 @@ Result frontier(Options options) {
     return result;
   }
   if (options.measure) measure_again(cells, options);
-  const bool trains = !options.page && !options.measure;
-  double total = 0, done = 0;  // epochs
-  Progress bar("frontier");
   const StopOnSignal guard;
   options.run.stop = &guard.requested();
-  options.run.on_message = [&bar](const std::string& message) { bar.line(message); };
-  bool waiting = false;
-  while (trains && !guard.requested()) {
-    const std::vector<const FrontierCell*> pending = cells_to_run(cells, options);
-    if (pending.empty()) break;
-    total = done;
-    for (const FrontierCell* cell : pending) total += static_cast<double>(cell->recipe.train.epochs);
-    const auto on_step = [&](const FrontierCell& cell, const train::Progress& p) {
-      if (!p.stage.empty()) return;
-      constexpr double scale = 1000;
-      const double epochs = done + static_cast<double>(p.step * p.epochs) / static_cast<double>(p.steps);
-      const double left = p.seconds_left + (total - done - static_cast<double>(p.epochs)) * p.seconds_left /
-                                               std::max(1e-9, static_cast<double>((p.steps - p.step) * p.epochs) /
-                                                                  static_cast<double>(p.steps));
-      bar.update(
-          static_cast<int64_t>(epochs * scale), static_cast<int64_t>(total * scale),
-          fmt::format("{}  epoch {}/{}  loss {:.3f}  λ {:.2f}", cell.name, p.epoch + 1, p.epochs, p.loss, p.fade.mean),
-          p.step < p.steps ? left : 0);
-    };
-    const FrontierCell* ran = run_first_free(pending, options, on_step);
-    if (ran) {
-      const Json json = read_json(result_of(options, ran->name));
-      if (json.is_null()) break;  // interrupted
-      bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", ran->name,
-                           100 * json.at("deployed_top1").get<double>(), json.at("nonlinear").dump(),
-                           json.at("ms").get<double>()));
-      done += static_cast<double>(ran->recipe.train.epochs);
-      write_results(cells, options);
-    } else {
-      if (!waiting) bar.line(fmt::format("{}: waiting for another process, which trains it", pending.front()->name));
-      std::this_thread::sleep_for(std::chrono::seconds(1));
-    }
-    waiting = !ran;
-  }
-  const bool interrupted = trains && !cells_to_run(cells, options).empty();
+  const bool interrupted = !options.page && !options.measure && !train_grid(cells, options);
   result.json = write_results(cells, options);
   result.json["interrupted"] = interrupted;
   result.text = text_of(result.json, options);
