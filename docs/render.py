@@ -323,6 +323,7 @@ TABLES = {
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets-narrow": resnets,
     "fan11-narrow": frontier("fan11-narrow"),
+    "fan29-narrow": frontier("fan29-narrow"),
     "frontier11-narrow": frontier("frontier11-narrow"),
     "frontier29-narrow": frontier("frontier29-narrow"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
