@@ -242,14 +242,8 @@ using OnStep = std::function<void(const FrontierCell&, const train::Progress&)>;
 /// A cell's folder, for this process alone; gone again where nothing was written. FolderBusy: another has it.
 class CellFolder {
  public:
-  explicit CellFolder(const fs::path& folder) : folder_(folder) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw Error(ErrorKind::io, "cannot make the folder " + folder.string() + ": " + error.message());
-    lock_.emplace(folder);
-  }
+  explicit CellFolder(const fs::path& folder) : folder_(folder), lock_(folder) {}
   ~CellFolder() {
-    lock_.reset();
     std::error_code error;
     if (fs::remove(folder_, error)) fs::remove(folder_.parent_path(), error);
   }
@@ -258,7 +252,7 @@ class CellFolder {
 
  private:
   fs::path folder_;
-  std::optional<train::FolderLock> lock_;
+  train::FolderLock lock_;
 };
 
 /// Trains and measures the first cell that no other process trains, nor one that it needs; its result is then on disk,

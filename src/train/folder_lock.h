@@ -17,14 +17,15 @@ class FolderBusy : public Error {
 /// is free.
 class FolderLock {
  public:
-  /// FolderBusy where another run holds `folder`, in this process or another; Error(io) where it cannot be opened.
+  /// The folder is made when absent. FolderBusy where another run holds `folder`, in this process or another; Error(io)
+  /// where it cannot be made or opened.
   explicit FolderLock(const std::filesystem::path& folder);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  int descriptor_;
+  int descriptor_ = -1;
 };
 
 }  // namespace reducenet::train

@@ -62,9 +62,6 @@ void Training::follow_network() {
 }
 
 void Training::start_or_resume() {
-  std::error_code error;
-  std::filesystem::create_directories(options_.out, error);
-  if (error) throw Error(ErrorKind::io, "cannot make the folder " + options_.out.string() + ": " + error.message());
   if (!options_.locked) lock_.emplace(options_.out);
   const std::filesystem::path checkpoint = checkpoint_path(options_);
   if (options_.resume) {
