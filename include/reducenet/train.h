@@ -65,7 +65,8 @@ struct Recipe {
     int64_t batch_norm_batches =
         100;  ///< training batches that re-estimate BN statistics at the end; 0: keep the running ones
     Precision precision =
-        Precision::f32;  ///< bf16: convolutions and matrix products in bfloat16 (autocast); weights stay f32
+        Precision::f32;     ///< bf16: convolutions and matrix products in bfloat16 (autocast); weights stay f32
+    bool recorded = false;  ///< a step reads λ and learning rate on the device; a GPU repeats it as a CUDA graph
   } train;
 
   enum class Curve : uint8_t { cosine, linear, geometric };

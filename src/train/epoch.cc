@@ -14,6 +14,19 @@
 #include "train/sources.h"
 
 namespace reducenet::train {
+namespace {
+
+/// How many images have their own class' score highest.
+at::Tensor right(const at::Tensor& scores, const at::Tensor& labels) {
+  return scores.argmax(1).eq(labels).sum();
+}
+
+}  // namespace
+
+RecordedStep::RecordedStep(at::Device device)
+    : recording(device),
+      numbers(at::zeros({3}, at::TensorOptions(at::kDouble).device(device))),
+      report(at::zeros_like(numbers)) {}
 
 /// Every λ is 1: the deep self is kept, and what survives is chosen.
 void Training::begin_fading() {
@@ -35,6 +48,7 @@ void Training::begin_fading() {
   if (average_) average_->swap();
   state_.begun = 1;
   know_survivors();
+  if (recorded_) recorded_->recording.forget();
 }
 
 void Training::know_survivors() {
@@ -51,11 +65,20 @@ FadeSummary Training::set_fades(int64_t step) {
   FadeSummary summary{1, 0, 0};
   for (size_t i = 0; i < going_.size(); ++i) {
     const double lambda = state_.begun ? control_->lambda(step, static_cast<int64_t>(i)) : 1;
+    const bool ends = (lambda == 0) != (network_.fade(going_[i]) == 0);
+    if (recorded_ && ends) recorded_->recording.forget();  // the network is another
     network_.set_fade(going_[i], lambda);
     summary = {std::min(summary.min, lambda), summary.mean + lambda / static_cast<double>(going_.size()),
                std::max(summary.max, lambda)};
   }
+  if (recorded_) place_fades();
   return summary;
+}
+
+void Training::place_fades() {
+  std::vector<double> lambdas;
+  for (size_t i = 0; i < network_.fade_count(); ++i) lambdas.push_back(network_.fade(i));
+  recorded_->lambdas.copy_(at::tensor(lambdas, at::kDouble));
 }
 
 Loader Training::epoch_loader(int64_t epoch, int64_t first) {
@@ -73,7 +96,7 @@ void Training::merge_for_finetuning() {
   const Graph deep = network_.graph();
   graph_ = merge(
       deep, [&] { return feed_.tensors(loader.next()).pixels; }, batches, recipe_.finetune.identity, device_);
-  network_ = Network(graph_, {}, device_);
+  network_ = Network(graph_, network_options(recipe_), device_);
   optimizer_ = Optimizer(network_, recipe_.optimizer);
   gates_ = Gates(graph_, recipe_.gate);
   control_ = make_control(fade_plan());
@@ -158,38 +181,71 @@ void Training::stop_at_last_good(const std::string& what) const {
               fmt::format("{}{}; the last good checkpoint is {}", what, advice, checkpoint_path(options_).string()));
 }
 
+Losses Training::forward(const Labelled& in) {
+  const double smoothing = recipe_.optimizer.label_smoothing;
+  const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
+  const at::Tensor scores = network_.forward(in.pixels, true).to(at::kFloat);
+  const at::Tensor cross_entropy = at::cross_entropy_loss(scores, in.labels, {}, at::Reduction::Mean, -100, smoothing);
+  at::Tensor loss = loss_of(in, scores, cross_entropy);
+  if (gates_.learn()) {
+    const at::Tensor losses =
+        at::cross_entropy_loss(scores.detach(), in.labels, {}, at::Reduction::None, -100, smoothing);
+    loss = loss + gates_.loss(network_, losses);
+  }
+  return {scores.detach(), cross_entropy, loss};
+}
+
+void Training::check_finite(double loss, double lr) const {
+  if (std::isfinite(loss)) return;
+  stop_at_last_good(fmt::format("the loss is {} at epoch {}, step {} (learning rate {:.4g})", std::abs(loss),
+                                state_.step / steps_per_epoch_ + 1, state_.step + 1, lr));
+}
+
+StepReport Training::direct_step(const Labelled& in, double lr) {
+  const Losses losses = forward(in);
+  const auto loss = losses.loss.item<double>();
+  check_finite(loss, lr);
+  losses.loss.backward();
+  optimizer_.step(lr, update());
+  if (average_) average_->update();
+  if (teacher_average_) teacher_average_->update();
+  return {loss, losses.cross_entropy.item<double>(), right(losses.scores, in.labels).item<int64_t>()};
+}
+
+/// The same, its numbers read from and left on the device.
+StepReport Training::recorded_step(const Labelled& in, double lr) {
+  RecordedStep& step = *recorded_;
+  if (!step.in) step.in = {at::empty_like(in.pixels), at::empty_like(in.labels)};
+  step.in.pixels.copy_(in.pixels);
+  step.in.labels.copy_(in.labels);
+  step.numbers.copy_(at::tensor({lr, static_cast<double>(update()), average_ ? average_->decay() : 0}, at::kDouble));
+  step.recording.run([&] {
+    const Losses losses = forward(step.in);
+    losses.loss.backward();
+    optimizer_.step(step.numbers[0], step.numbers[1]);
+    if (average_) average_->update(step.numbers[2]);
+    const c10::AutoGradMode no_grad(false);
+    step.report.copy_(at::stack({losses.loss.to(at::kDouble), losses.cross_entropy.to(at::kDouble),
+                                 right(losses.scores, step.in.labels).to(at::kDouble)}));
+  });
+  if (average_) average_->set_updates(average_->updates() + 1);
+  const at::Tensor report = step.report.cpu();
+  const auto* const said = report.data_ptr<double>();
+  check_finite(said[0], lr);
+  return {said[0], said[1], static_cast<int64_t>(said[2])};
+}
+
 void Training::train_step(const Batch& batch) {
   const int64_t step = state_.step;
   const double lr = learning_rate(recipe_, at(step));
   const Labelled in = feed_.tensors(batch);
-  at::Tensor scores, cross_entropy, loss;
   if (gates_.learn()) gates_.watch(network_, static_cast<double>(step) / static_cast<double>(steps_));
-  {
-    const Autocast cast(device_, recipe_.train.precision == Recipe::Precision::bf16);
-    network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
-    scores = network_.forward(in.pixels, true);
-    network_.set_noise(std::nullopt);
-    cross_entropy = at::cross_entropy_loss(scores.to(at::kFloat), in.labels, {}, at::Reduction::Mean, -100,
-                                           recipe_.optimizer.label_smoothing);
-    loss = loss_of(in, scores.to(at::kFloat), cross_entropy);
-    if (gates_.learn()) {
-      const at::Tensor losses = at::cross_entropy_loss(scores.detach().to(at::kFloat), in.labels, {},
-                                                       at::Reduction::None, -100, recipe_.optimizer.label_smoothing);
-      loss = loss + gates_.loss(network_, losses);
-    }
-  }
-  const auto value = loss.item<double>();
-  if (!std::isfinite(value)) {
-    stop_at_last_good(fmt::format("the loss is {} at epoch {}, step {} (learning rate {:.4g})", std::abs(value),
-                                  step / steps_per_epoch_ + 1, step + 1, lr));
-  }
-  loss.backward();
-  optimizer_.step(lr, is_merged(graph_) ? step - main_steps() : step);
-  if (average_) average_->update();
-  if (teacher_average_) teacher_average_->update();
-  control_->after_step(step + 1, cross_entropy.item<double>());
-  state_.loss_sum += value * static_cast<double>(batch.count());
-  state_.correct += scores.detach().argmax(1).eq(in.labels).sum().item<int64_t>();
+  network_.set_noise(random_bits(seed(), ~uint64_t{0}, static_cast<uint64_t>(step)));
+  const StepReport report = recorded_ ? recorded_step(in, lr) : direct_step(in, lr);
+  network_.set_noise(std::nullopt);
+  control_->after_step(step + 1, report.cross_entropy);
+  state_.loss_sum += report.loss * static_cast<double>(batch.count());
+  state_.correct += report.correct;
   state_.seen += batch.count();
   ++state_.step;
 }

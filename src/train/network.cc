@@ -7,6 +7,7 @@
 
 #include "../fades/fades.h"
 #include "reducenet/error.h"
+#include "train/fades/fades.h"
 #include "train/fused.h"
 #include "train/gates.h"
 #include "train/loader.h"
@@ -208,10 +209,9 @@ void Network::run(const Step& step, Store& store, bool training) const {
       inputs.push_back(is_ignored(node, i) ? at::Tensor() : store.take(node.inputs[i]));
     }
     const auto* const fade = std::get_if<Fade>(&node.op);
-    if (fade && !masks_.empty() && masks_[static_cast<size_t>(step.node.index)].defined()) {
-      const at::Tensor& x = inputs.back();  // of a blend: what takes over
-      const at::Tensor bent = inputs.size() == 2 ? inputs.front() : activate(fade->activation, x);
-      store.values[output] = {x + masks_[static_cast<size_t>(step.node.index)] * (bent - x)};
+    if (fade && fade->lambda != 0 && !masks_.empty() && masks_[static_cast<size_t>(step.node.index)].defined()) {
+      const auto masked = find_fade_forward(fade->kind)->masked;
+      store.values[output] = {masked(*fade, inputs, masks_[static_cast<size_t>(step.node.index)])};
       return;
     }
     std::optional<uint64_t> noise;
@@ -278,6 +278,12 @@ void Network::set_fade(size_t index, double lambda) {
 
 void Network::set_mask(size_t index, at::Tensor mask) {
   if (fused_) throw Error(ErrorKind::usage, "masks need a network without fused steps");
+  const Node& node = graph_.nodes[fades_.at(index)];
+  if (find_fade_forward(std::get<Fade>(node.op).kind)->masked == nullptr) {
+    throw Error(
+        ErrorKind::unsupported,
+        "node '" + node.name + "' (Fade): it draws at random, and its λ cannot lie on the device (train.recorded)");
+  }
   if (masks_.empty()) masks_.resize(graph_.nodes.size());
   masks_[fades_.at(index)] = std::move(mask);
 }

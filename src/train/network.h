@@ -67,8 +67,8 @@ class Network {
   /// These nodes, signs of z, answer 1 with probability σ(z/temperature) and −1 otherwise, without a gradient, while
   /// there is noise.
   void sample(const std::vector<NodeId>& signs, double temperature);
-  /// m (no dimensions, undefined: λ again) in the place of λ, with a gradient: x + m·(A(x) − x), of a blend
-  /// c + m·(s − c). Throws Error(usage) when the network was built with fused steps.
+  /// m (no dimensions, undefined: λ again) in the place of a λ that is not 0, with a gradient. Throws Error(usage) when
+  /// the network was built with fused steps, Error(unsupported) for a fade that draws at random.
   void set_mask(size_t index, at::Tensor mask);
 
   /// Momentum of every BatchNorm instead of its own, or none. After reset_statistics(), 1/k for the k-th training

@@ -33,6 +33,49 @@ std::vector<at::Tensor> gradients(const std::vector<at::Tensor>& parameters) {
   return found;
 }
 
+// What a step does with a number of the host, or with one on the device.
+
+double power(double base, double exponent) {
+  return std::pow(base, exponent);
+}
+at::Tensor power(double base, const at::Tensor& exponent) {
+  return at::pow(base, exponent);
+}
+
+void multiply(const std::vector<at::Tensor>& tensors, double factor) {
+  at::_foreach_mul_(tensors, factor);
+}
+void multiply(const std::vector<at::Tensor>& tensors, const at::Tensor& factor) {
+  for (const at::Tensor& tensor : tensors) tensor.mul_(factor);
+}
+
+std::vector<at::Tensor> divided(const std::vector<at::Tensor>& tensors, double divisor) {
+  return at::_foreach_div(tensors, divisor);
+}
+std::vector<at::Tensor> divided(const std::vector<at::Tensor>& tensors, const at::Tensor& divisor) {
+  std::vector<at::Tensor> quotients;
+  for (const at::Tensor& tensor : tensors) quotients.push_back(tensor / divisor);
+  return quotients;
+}
+
+/// tensors += rate·directions
+void add(const std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& directions, double rate) {
+  at::_foreach_add_(tensors, directions, rate);
+}
+void add(const std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& directions, const at::Tensor& rate) {
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].add_(directions[i] * rate);
+}
+
+/// tensors += rate·numerators/denominators
+void add_quotient(const std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& numerators,
+                  const std::vector<at::Tensor>& denominators, double rate) {
+  at::_foreach_addcdiv_(tensors, numerators, denominators, rate);
+}
+void add_quotient(const std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& numerators,
+                  const std::vector<at::Tensor>& denominators, const at::Tensor& rate) {
+  add(tensors, at::_foreach_div(numerators, denominators), rate);
+}
+
 }  // namespace
 
 Optimizer::Optimizer(const Network& network, const Recipe::Optimizer& recipe) : recipe_(recipe) {
@@ -44,7 +87,8 @@ Optimizer::Optimizer(const Network& network, const Recipe::Optimizer& recipe) : 
   }
 }
 
-void Optimizer::step(double lr, int64_t update) {
+template <typename Number>
+void Optimizer::take_step(const Number& lr, const Number& update) {
   const c10::AutoGradMode no_grad(false);
   if (recipe_.clip > 0) clip();
   const double momentum = recipe_.momentum;
@@ -55,32 +99,34 @@ void Optimizer::step(double lr, int64_t update) {
       at::_foreach_mul_(group.first, momentum);
       at::_foreach_add_(group.first, gradient);
       at::_foreach_add_(gradient, group.first, momentum);
-      at::_foreach_add_(group.parameters, gradient, -lr);
+      add(group.parameters, gradient, -lr);
     } else {
-      const double t = static_cast<double>(update + 1), beta2 = recipe_.beta2;
-      if (group.decay > 0) at::_foreach_mul_(group.parameters, 1 - lr * group.decay);
+      const Number t = update + 1;
+      const double beta2 = recipe_.beta2;
+      if (group.decay > 0) multiply(group.parameters, 1 - lr * group.decay);
       at::_foreach_mul_(group.first, momentum);
       at::_foreach_add_(group.first, gradient, 1 - momentum);
       at::_foreach_mul_(group.second, beta2);
       at::_foreach_addcmul_(group.second, gradient, gradient, 1 - beta2);
-      std::vector<at::Tensor> deviation = at::_foreach_div(group.second, 1 - std::pow(beta2, t));
+      std::vector<at::Tensor> deviation = divided(group.second, 1 - power(beta2, t));
       at::_foreach_sqrt_(deviation);
       at::_foreach_add_(deviation, 1e-8);
-      at::_foreach_addcdiv_(group.parameters, group.first, deviation, -lr / (1 - std::pow(momentum, t)));
+      add_quotient(group.parameters, group.first, deviation, -lr / (1 - power(momentum, t)));
     }
     for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
   }
 }
 
+template void Optimizer::take_step(const double&, const double&);
+template void Optimizer::take_step(const at::Tensor&, const at::Tensor&);
+
 void Optimizer::clip() const {
-  double square = 0;
+  std::vector<at::Tensor> norms;
   for (const Group& group : groups_) {
-    for (const at::Tensor& gradient : gradients(group.parameters))
-      square += std::pow(gradient.norm().item<double>(), 2);
+    for (const at::Tensor& gradient : gradients(group.parameters)) norms.push_back(gradient.norm().to(at::kDouble));
   }
-  const double scale = recipe_.clip / std::sqrt(square);
-  if (!(scale < 1)) return;
-  for (const Group& group : groups_) at::_foreach_mul_(gradients(group.parameters), scale);
+  const at::Tensor scale = at::clamp_max(recipe_.clip / at::stack(norms).norm(), 1);
+  for (const Group& group : groups_) multiply(gradients(group.parameters), scale);
 }
 
 NamedTorch Optimizer::state() const {
@@ -102,12 +148,26 @@ Average::Average(const Network& network, double decay, const std::string& name) 
   }
 }
 
+double Average::decay() const {
+  const auto n = static_cast<double>(updates_);
+  return std::min(decay_, (1 + n) / (10 + n));
+}
+
 void Average::update() {
   const c10::AutoGradMode no_grad(false);
-  const auto n = static_cast<double>(updates_++);
-  const double d = std::min(decay_, (1 + n) / (10 + n));
-  at::_foreach_mul_(average_, d);
-  at::_foreach_add_(average_, network_, 1 - d);
+  mix(decay());
+  ++updates_;
+}
+
+void Average::update(const at::Tensor& decay) const {
+  const c10::AutoGradMode no_grad(false);
+  mix(decay);
+}
+
+template <typename Number>
+void Average::mix(const Number& decay) const {
+  multiply(average_, decay);
+  add(average_, network_, 1 - decay);
 }
 
 void Average::restart() {

@@ -22,7 +22,9 @@ class Optimizer {
  public:
   Optimizer(const Network& network, const Recipe::Optimizer& recipe);
   /// `update` counts from 0.
-  void step(double lr, int64_t update);
+  void step(double lr, int64_t update) { take_step(lr, static_cast<double>(update)); }
+  /// The same of numbers that lie on the device (no dimensions): nothing waits for the host.
+  void step(const at::Tensor& lr, const at::Tensor& update) { take_step(lr, update); }
   /// Moments by name ("optimizer.first." + the parameter's), to be saved; loading copies into them.
   NamedTorch state() const;
 
@@ -34,6 +36,8 @@ class Optimizer {
     double decay;
     std::vector<at::Tensor> first, second;
   };
+  template <typename Number>
+  void take_step(const Number& lr, const Number& update);
   void clip() const;
   Recipe::Optimizer recipe_;
   std::vector<Group> groups_;
@@ -46,6 +50,10 @@ class Average {
   /// `name`: of its tensors in state(), before the network's own names.
   Average(const Network& network, double decay, const std::string& name = "average.");
   void update();
+  /// d of the next update.
+  double decay() const;
+  /// As update(), with d from the device (no dimensions); set_updates() is to count it.
+  void update(const at::Tensor& decay) const;
   /// a ← w, n ← 0.
   void restart();
   /// Exchanges the network's values with the average's.
@@ -57,6 +65,8 @@ class Average {
   void set_updates(int64_t updates) { updates_ = updates; }
 
  private:
+  template <typename Number>
+  void mix(const Number& decay) const;
   double decay_;
   int64_t updates_ = 0;
   NamedTorch values_;

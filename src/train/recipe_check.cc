@@ -38,6 +38,9 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "distill.teacher = self: the network has learnt nothing when its fading begins: set fade.start above 0");
   const bool watches = recipe.gate.weight > 0 || recipe.gate.by == Recipe::GateBy::policy;
   require(!watches || recipe.distill.hints == 0, "gate.weight or gate.by, and distill.hints, cannot both be set");
+  require(!recipe.train.recorded || (!watches && recipe.distill.teacher != "ema"),
+          "train.recorded: what a step learns from must not change: leave out gate.weight, gate.by and "
+          "distill.teacher = ema");
   if (recipe.select.by == Recipe::SelectBy::none) return;
   require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
           "select: how many activations survive? Set select.count or select.milliseconds");

@@ -117,6 +117,9 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.train.batch_norm_batches; }, 0},
     {"train", "precision", "bf16: convolutions and matrix products in bfloat16; weights and the rest stay f32",
      [](Recipe& r) { return choice("f32|bf16", r.train.precision); }},
+    {"train", "recorded",
+     "a step finds lambda and learning rate on the device, so that a GPU repeats it as a CUDA graph",
+     [](Recipe& r) -> Field { return &r.train.recorded; }},
 
     {"fade", "schedule", "of lambda from 1 to 0; geometric: a thousandth before it is 0",
      [](Recipe& r) { return choice("cosine|linear|geometric", r.fade.schedule); }},

@@ -30,6 +30,10 @@ Recipe with_threads(Recipe recipe, const Options& options) {
 
 }  // namespace
 
+NetworkOptions network_options(const Recipe& recipe) {
+  return {.fused = !recipe.train.recorded};
+}
+
 Training::Training(const Recipe& recipe, const Options& options)
     : recipe_(with_threads(recipe, options)),
       options_(options),
@@ -39,7 +43,7 @@ Training::Training(const Recipe& recipe, const Options& options)
       split_(checked_hold_out(images_, recipe_)),
       graph_(build_network(recipe_, options.from, options.resume ? checkpoint_path(options) : "", images_)),
       preprocessing_(Preprocessing::from_metadata(graph_.metadata).value()),
-      network_(graph_, {}, device_),
+      network_(graph_, network_options(recipe_), device_),
       optimizer_(network_, recipe_.optimizer),
       batch_(std::min(recipe_.optimizer.batch, static_cast<int64_t>(split_.training.size()))),
       steps_per_epoch_(static_cast<int64_t>(split_.training.size()) / batch_),
@@ -59,6 +63,11 @@ void Training::follow_network() {
   for (size_t i = 0; i < network_.fade_count(); ++i) {
     if (network_.is_scheduled(i)) going_.push_back(i);
   }
+  if (!recipe_.train.recorded) return;
+  if (!recorded_) recorded_.emplace(device_);
+  recorded_->recording.forget();
+  recorded_->lambdas = at::ones({static_cast<int64_t>(network_.fade_count())}, recorded_->numbers.options());
+  for (size_t i = 0; i < network_.fade_count(); ++i) network_.set_mask(i, recorded_->lambdas[static_cast<int64_t>(i)]);
 }
 
 void Training::start_or_resume() {
@@ -112,6 +121,7 @@ void Training::load_state(const std::filesystem::path& path, RunState& state) {
   state = load_checkpoint(path, network_, extra_state());
   if (average_) average_->set_updates(state.average_updates);
   if (teacher_average_) teacher_average_->set_updates(state.teacher_updates);
+  if (recorded_) recorded_->recording.forget();
 }
 
 void Training::save(const char* name) const {

@@ -16,6 +16,7 @@
 #include "train/merge.h"
 #include "train/network.h"
 #include "train/optimizer.h"
+#include "train/recording.h"
 #include "train/records.h"
 #include "train/tensorboard.h"
 
@@ -29,6 +30,30 @@ class Stopwatch {
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
 };
+
+/// What a step's forward makes of a batch, on the device.
+struct Losses {
+  at::Tensor scores;               ///< [N, classes], float32, without gradient
+  at::Tensor cross_entropy, loss;  ///< means over the batch
+};
+
+struct StepReport {
+  double loss, cross_entropy;
+  int64_t correct;
+};
+
+/// The tensors in which a recorded step finds what is new in it, and leaves what it has to say.
+struct RecordedStep {
+  explicit RecordedStep(at::Device device);
+  Recording recording;
+  Labelled in;
+  at::Tensor lambdas;  ///< by fade
+  at::Tensor numbers;  ///< learning rate, number of the update, decay of the average
+  at::Tensor report;   ///< loss, cross-entropy, right answers
+};
+
+/// Steps that are fused read λ on the host.
+NetworkOptions network_options(const Recipe& recipe);
 
 /// One training from its first or a saved step to its result. run.cc: its life; epoch.cc: what an epoch does.
 class Training {
@@ -62,10 +87,17 @@ class Training {
   void begin_fading();
   void know_survivors();
   FadeSummary set_fades(int64_t step);
+  void place_fades();
   void merge_for_finetuning();
 
   bool train_epoch();
   void train_step(const Batch& batch);
+  Losses forward(const Labelled& in);
+  StepReport direct_step(const Labelled& in, double lr);
+  StepReport recorded_step(const Labelled& in, double lr);
+  void check_finite(double loss, double lr) const;
+  /// Of the optimizer, which begins anew with a merged network.
+  int64_t update() const { return is_merged(graph_) ? state_.step - main_steps() : state_.step; }
   at::Tensor loss_of(const Labelled& in, const at::Tensor& scores, const at::Tensor& cross_entropy);
   void follow_averages(int64_t step, const FadeSummary& fade);
   void end_epoch();
@@ -98,6 +130,7 @@ class Training {
   std::vector<int32_t> order_;  // of the epoch whose loader is in use
   std::unique_ptr<FadeControl> control_;
   Gates gates_;
+  std::optional<RecordedStep> recorded_;
   std::vector<size_t> going_;  // indices of the fades that go; all until survivors are known
   RunState state_;
   std::optional<FolderLock> lock_;

@@ -15,4 +15,8 @@ at::Tensor forward_activation_fade(const Fade& fade, std::span<const at::Tensor>
   return at::add(activate(fade.activation, x) * lambda, x, 1 - lambda);
 }
 
+at::Tensor masked_activation_fade(const Fade& fade, std::span<const at::Tensor> in, const at::Tensor& m) {
+  return in[0] + m * (activate(fade.activation, in[0]) - in[0]);
+}
+
 }  // namespace reducenet::train

@@ -12,4 +12,8 @@ at::Tensor forward_blend_fade(const Fade& fade, std::span<const at::Tensor> in, 
   return at::add(in[0] * lambda, in[1], 1 - lambda);
 }
 
+at::Tensor masked_blend_fade(const Fade&, std::span<const at::Tensor> in, const at::Tensor& m) {
+  return in[1] + m * (in[0] - in[1]);
+}
+
 }  // namespace reducenet::train

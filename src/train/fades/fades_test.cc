@@ -50,6 +50,21 @@ TEST(Fades, ForwardIsTheOracle) {
   }
 }
 
+TEST(Fades, MaskedIsForwardWithLambdaInATensor) {
+  for (const FadeKind& kind : fades()) {
+    const auto masked = find_fade_forward(kind.name)->masked;
+    EXPECT_EQ(masked != nullptr, kind.scheduled) << kind.name;
+    for (const Fade& example : kind.examples) {
+      for (const double lambda : {0.0, 0.37, 1.0}) {
+        if (masked == nullptr) continue;
+        const Fade fade = at_lambda(example, lambda);
+        const at::Tensor y = masked(fade, points(kind), at::full({}, lambda, at::kDouble));
+        EXPECT_TRUE(at::allclose(y, forward(fade, points(kind)), 1e-12, 1e-12)) << kind.name;
+      }
+    }
+  }
+}
+
 TEST(Fades, EndIsTheInputThatSurvives) {
   for (const FadeKind& kind : fades()) {
     const auto [a, b] = kind.weights(0);
