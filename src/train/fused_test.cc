@@ -1,6 +1,7 @@
 #include "train/fused.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -121,7 +122,7 @@ TEST(NormSum, KeepsTheVarianceOfFarValues) {
   at::manual_seed(2);
   const at::Tensor x = (at::randn({16, 8, 20, 20}) + 3000).contiguous(at::MemoryFormat::ChannelsLast);
   const NormSum sum{.branches = {{x, at::ones({8}), at::zeros({8}), at::zeros({8}), at::ones({8}), 0, 1.0}}};
-  at::NoGradGuard no_grad;
+  const c10::AutoGradMode no_grad(false);
   norm_sum(sum, true, 1);
   const at::Tensor exact = x.to(at::kDouble);
   EXPECT_LT(distance(sum.branches[0].mean, exact.mean(at::IntArrayRef{0, 2, 3})), 1e-7);

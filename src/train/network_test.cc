@@ -1,6 +1,7 @@
 #include "train/network.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -185,7 +186,7 @@ TEST_P(NetworkTest, LearnsAFixedBatch) {
   for (int step = 0; step < 60; ++step) {
     const at::Tensor loss = at::cross_entropy_loss(network.forward(x, true), target);
     loss.backward();
-    at::NoGradGuard no_grad;
+    const c10::AutoGradMode no_grad(false);
     for (const auto& parameters : {network.decayed_parameters(), network.undecayed_parameters()}) {
       for (const at::Tensor& p : parameters) {
         ASSERT_TRUE(p.grad().defined());
@@ -201,7 +202,7 @@ TEST_P(NetworkTest, LearnsAFixedBatch) {
 TEST_P(NetworkTest, StatisticsAreTheAverageOverBatches) {
   Network network(example(), GetParam());
   const std::vector<at::Tensor> batches{images(6), images(6) * 3, images(6) + 2};
-  at::NoGradGuard no_grad;
+  const c10::AutoGradMode no_grad(false);
   network.reset_statistics();
   at::Tensor mean, variance;
   for (const auto& [name, value] : network.state()) {
