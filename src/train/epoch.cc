@@ -15,14 +15,6 @@
 #include "train/sources.h"
 
 namespace reducenet::train {
-namespace {
-
-/// How many images have their own class' score highest.
-at::Tensor right(const at::Tensor& scores, const at::Tensor& labels) {
-  return scores.argmax(1).eq(labels).sum();
-}
-
-}  // namespace
 
 RecordedStep::RecordedStep(at::Device device)
     : recording(device),

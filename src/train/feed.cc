@@ -59,6 +59,10 @@ Labelled Feed::tensors(const Batch& batch) const {
   return {placed(pixels), placed(labels)};
 }
 
+at::Tensor right(const at::Tensor& scores, const at::Tensor& labels) {
+  return scores.argmax(1).eq(labels).sum();
+}
+
 Score evaluate(Network& network, Feed& feed, std::span<const int32_t> order, bool by_batch) {
   const c10::AutoGradMode no_grad(false);
   Loader loader = feed.loader(order);
@@ -68,7 +72,7 @@ Score evaluate(Network& network, Feed& feed, std::span<const int32_t> order, boo
   for (Batch batch = loader.next(); batch.count() > 0; batch = loader.next()) {
     const Labelled in = feed.tensors(batch);
     const at::Tensor scores = network.forward(in.pixels, by_batch);
-    correct += scores.argmax(1).eq(in.labels).sum().item<int64_t>();
+    correct += right(scores, in.labels).item<int64_t>();
     loss += at::cross_entropy_loss(scores, in.labels, {}, at::Reduction::Sum).item<double>();
   }
   if (by_batch) network.set_momentum(std::nullopt);

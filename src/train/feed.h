@@ -48,6 +48,9 @@ class Feed {
   at::Tensor even_, odd_;                           // floats of the loader's batches, unless resident
 };
 
+/// How many images have their own class' score highest; it stays on the device.
+at::Tensor right(const at::Tensor& scores, const at::Tensor& labels);
+
 struct Score {
   double top1 = 0, loss = 0;  ///< shares of 1; mean cross-entropy
 };
