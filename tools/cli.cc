@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <new>
+#include <string_view>
 
 #include "reducenet/error.h"
 
@@ -17,9 +18,11 @@ namespace {
 constexpr int io_exit = static_cast<int>(ErrorKind::io);
 constexpr int usage_exit = static_cast<int>(ErrorKind::usage);
 
-void print_error(const char* message) noexcept {
+void print_error(std::string_view message) noexcept {
   const bool colour = interactive() && std::getenv("NO_COLOR") == nullptr;
-  std::fprintf(stderr, "%serror:%s %s\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", message);
+  message = message.substr(0, message.find("\nException raised from"));  // LibTorch appends its stack
+  std::fprintf(stderr, "%serror:%s %.*s\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "",
+               static_cast<int>(message.size()), message.data());
 }
 
 char** arguments = nullptr;  // of this process

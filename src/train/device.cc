@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <c10/util/Exception.h>
 #include <torch/version.h>
 
 #include "reducenet/error.h"
@@ -32,6 +33,11 @@ at::Device device_named(const std::string& name) {
   if (!at::globalContext().hasCUDA())
     throw Error(ErrorKind::unsupported, "device cuda: this LibTorch or machine has none");
   return at::kCUDA;
+}
+
+std::string message_of(const std::exception& error) {
+  const auto* const torch = dynamic_cast<const c10::Error*>(&error);
+  return torch != nullptr ? torch->what_without_backtrace() : error.what();
 }
 
 Autocast::Autocast(at::Device device, bool on) : device_(device), on_(on) {

@@ -5,12 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
-#include <unordered_map>
-#include <unordered_set>
 
-#include "graph/index_shapes.h"
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
+#include "train/open_batch.h"
 
 namespace reducenet::train {
 namespace {
@@ -111,117 +109,6 @@ void part_splits(Graph& graph) {
   graph.nodes = std::move(nodes);
 }
 
-/// A Reshape's target whose first number, the batch, is what the others leave, or that of the input.
-Tensor with_open_batch(const Tensor& target) {
-  std::vector<int64_t> sizes = target.to_ints();
-  sizes[0] = std::ranges::find(sizes, -1) == sizes.end() ? -1 : 0;
-  return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
-}
-
-/// The exporter wrote its batch into targets of Reshape; here it is open.
-void open_batch(Graph& graph, int64_t exported) {
-  if (exported < 0) return;
-  std::unordered_set<int32_t> of_images{graph.inputs.front().index}, done;
-  for (const Node& node : graph.nodes) {
-    const auto is_of_images = [&](ValueId id) { return id && of_images.contains(id.index); };
-    if (std::ranges::none_of(node.inputs, is_of_images)) continue;
-    for (const ValueId made : node.outputs) of_images.insert(made.index);
-    const auto* const reshape = std::get_if<Reshape>(&node.op);
-    const Tensor* const target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
-    if (target == nullptr || reshape->allow_zero || !done.insert(node.inputs[1].index).second) continue;
-    if (target->size() == 0 || target->to_ints()[0] != exported) continue;
-    graph[node.inputs[1]].constant = with_open_batch(*target);
-  }
-}
-
-/// What the graph computes from shapes when `batch` images come, by value index.
-std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
-  graph[graph.inputs.front()].shape->front() = batch;
-  reinfer_shapes(graph);
-  Graph part;
-  part.values = graph.values;
-  std::unordered_map<int32_t, Tensor> numbers;
-  std::unordered_set<int32_t> computed;
-  const auto is_known = [&](ValueId id) { return !id || part.constant(id) || computed.contains(id.index); };
-  for (const Node& node : graph.nodes) {
-    const ValueId made = node.outputs.at(0);
-    const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
-    if (shape_of != nullptr && !shape_of->size && graph[node.inputs.at(0)].shape) {
-      const Shape& shape = *graph[node.inputs[0]].shape;
-      const auto [first, last] = shape_range(*shape_of, shape.size());
-      const std::vector<int64_t> sizes(shape.begin() + first, shape.begin() + last);
-      numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
-      part[made].constant = numbers[made.index];
-    } else if (node.outputs.size() == 1 && !is_float(graph[made].dtype) && std::ranges::all_of(node.inputs, is_known)) {
-      part.nodes.push_back(node);
-      part.outputs.push_back(made);
-      computed.insert(made.index);
-    }
-  }
-  const std::vector<Tensor> values = evaluate(part, {});
-  for (size_t i = 0; i < values.size(); ++i) {
-    numbers[part.outputs[i].index] = values[i].cast(graph[part.outputs[i]].dtype);
-  }
-  return numbers;
-}
-
-/// Sizes of which the first, the batch, is open, as scales; nothing where a float32 does not hold one exactly.
-std::optional<Tensor> scales_of(const Tensor& sizes, const std::optional<Shape>& input) {
-  const std::vector<int64_t> wanted = sizes.to_ints();
-  if (!input || input->size() != wanted.size()) return std::nullopt;
-  std::vector<float> scales{1};
-  for (size_t axis = 1; axis < wanted.size(); ++axis) {
-    const auto from = static_cast<double>((*input)[axis]), to = static_cast<double>(wanted[axis]);
-    scales.push_back(static_cast<float>(to / from));
-    if (from <= 0 || static_cast<double>(scales.back()) * from != to) return std::nullopt;
-  }
-  return Tensor::of({std::ssize(scales)}, std::span<const float>(scales));
-}
-
-/// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
-/// target in which one does; a Resize to sizes in which one does is one by scales.
-void settle_numbers(Graph& graph) {
-  const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
-  if (std::ranges::none_of(graph.nodes, from_shape)) return;
-  const auto two = numbers_at(graph, 2), three = numbers_at(graph, 3);
-  std::unordered_map<int32_t, Tensor> settled;
-  for (const auto& [index, value] : two) {
-    const Tensor& other = three.at(index);
-    if (value == other) {
-      settled[index] = value;
-    } else if (value.shape() == other.shape() && value.shape().size() == 1) {
-      const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
-      const bool batch_alone =
-          sizes[0] == 2 && others[0] == 3 && std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
-      if (batch_alone) settled[index] = with_open_batch(value);
-    }
-  }
-  for (Node& node : graph.nodes) {
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const auto found = settled.find(node.inputs[i].index);
-      if (found == settled.end()) continue;
-      const bool open = found->second != two.at(found->first);
-      const auto put = [&](const std::string& what, const Tensor& value) {
-        return graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + what),
-                                .dtype = value.dtype(),
-                                .shape = value.shape(),
-                                .constant = value});
-      };
-      if (open && std::holds_alternative<Resize>(node.op) && i == 3) {
-        const std::optional<Tensor> scales = scales_of(found->second, graph[node.inputs[0]].shape);
-        if (!scales) continue;
-        node.inputs[2] = put(".scales", *scales);
-        node.inputs.pop_back();
-        break;
-      }
-      if (open && !(std::holds_alternative<Reshape>(node.op) && i == 1)) continue;
-      node.inputs[i] = put(".value", found->second);
-    }
-  }
-  remove_dead(graph);
-  reinfer_shapes(graph);
-}
-
 }  // namespace
 
 void separate_parameters(Graph& graph) {
@@ -263,13 +150,11 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
                 fmt::format("{}: its input is {}, the images are {}x{}x{}: set model.channels, height and width",
                             from.string(), to_string(shape), images.channels, images.height, images.width));
   }
-  const int64_t exported_batch = shape[0];
-  input.shape = Shape{-1, images.channels, images.height, images.width};
+  const Shape wanted{images.channels, images.height, images.width};
   separate_parameters(graph);
-  open_batch(graph, exported_batch);
-  reinfer_shapes(graph);
-  settle_numbers(graph);
+  open_batch(graph, wanted);
   part_splits(graph);
+  check_images_apart(graph, wanted);
   const auto& scores = graph[graph.outputs.front()].shape;
   if (!scores || scores->size() != 2 || scores->back() != classes) {
     replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));

@@ -7,6 +7,7 @@
 
 #include "../fades/fades.h"
 #include "reducenet/error.h"
+#include "train/device.h"
 #include "train/fades/fades.h"
 #include "train/fused.h"
 #include "train/gates.h"
@@ -177,10 +178,11 @@ at::Tensor Network::forward(const at::Tensor& x, bool training) {
     const Step& step = steps_[i];
     try {
       run(step, store, training);
-    } catch (const c10::Error& error) {
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {
       const Node& node = graph_[step.node];
-      throw Error(ErrorKind::bad_input,
-                  "node '" + node.name + "' (" + name_of(node.op) + "): " + error.what_without_backtrace());
+      throw Error(ErrorKind::bad_input, "node '" + node.name + "' (" + name_of(node.op) + "): " + message_of(error));
     }
   }
   watched_values_.clear();

@@ -6,6 +6,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include "reducenet/error.h"
+#include "train/device.h"
 #endif
 
 namespace reducenet::train {
@@ -27,9 +28,7 @@ std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& body) {
       graph->capture_end();
     } catch (const c10::Error&) {  // the recording is void already, which is what the first error says
     }
-    const auto* const torch = dynamic_cast<const c10::Error*>(&error);
-    throw Error(ErrorKind::unsupported, std::string("train.recorded: this step cannot be recorded: ") +
-                                            (torch ? torch->what_without_backtrace() : error.what()));
+    throw Error(ErrorKind::unsupported, "train.recorded: this step cannot be recorded: " + message_of(error));
   }
   return graph;
 }

@@ -1,0 +1,196 @@
+#include "train/open_batch.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "graph/index_shapes.h"
+#include "reducenet/error.h"
+#include "train/network.h"
+
+namespace reducenet::train {
+namespace {
+
+/// A Reshape's target whose first number, the batch, is what the others leave, or that of the input.
+Tensor with_open_batch(const Tensor& target) {
+  std::vector<int64_t> sizes = target.to_ints();
+  sizes[0] = std::ranges::find(sizes, -1) == sizes.end() ? -1 : 0;
+  return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
+}
+
+/// A Gather of 0, 1, 2, … from all elements in a row is the Reshape to the shape of its indices: what exporters make of
+/// a change of strides.
+void reshape_by_strides(Graph& graph) {
+  const Uses uses(graph);
+  for (Node& node : graph.nodes) {
+    const Tensor* const indices = std::holds_alternative<Gather>(node.op) ? graph.constant(node.inputs.at(1)) : nullptr;
+    const NodeId row = indices != nullptr ? uses.producer_of(node.inputs[0]) : NodeId{};
+    if (!row || !std::holds_alternative<Reshape>(graph[row].op)) continue;
+    const std::optional<Shape>& shape = graph[node.inputs[0]].shape;
+    std::vector<int64_t> in_order(static_cast<size_t>(indices->size()));
+    std::iota(in_order.begin(), in_order.end(), 0);
+    if (!shape || *shape != Shape{indices->size()} || indices->to_ints() != in_order) continue;
+    const Shape sizes = indices->shape();
+    const ValueId target =
+        graph.add_value({.name = graph.unique_name(node.name + ".shape"),
+                         .dtype = DType::i64,
+                         .shape = Shape{std::ssize(sizes)},
+                         .constant = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes))});
+    node.op = Reshape{};
+    node.inputs = {graph[row].inputs.at(0), target};
+  }
+  remove_dead(graph);
+}
+
+/// The exporter's batch is in a Reshape's target where the target says every size of what is made of images. It is the
+/// first of them, or a factor of the first.
+void open_targets(Graph& graph, int64_t exported) {
+  if (exported < 0) return;
+  std::unordered_set<int32_t> of_images{graph.inputs.front().index};
+  for (Node& node : graph.nodes) {
+    const auto is_of_images = [&](ValueId id) { return id && of_images.contains(id.index); };
+    if (std::ranges::none_of(node.inputs, is_of_images)) continue;
+    for (const ValueId made : node.outputs) of_images.insert(made.index);
+    auto* const reshape = std::get_if<Reshape>(&node.op);
+    const Tensor* const target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
+    if (target == nullptr || target->size() == 0) continue;
+    const std::vector<int64_t> sizes = target->to_ints();
+    const auto has = [&](int64_t size) { return std::ranges::find(sizes, size) != sizes.end(); };
+    const bool holds_batch = sizes[0] == exported || (sizes[0] > exported && !has(-1));
+    if (!holds_batch || (reshape->allow_zero && has(0))) continue;
+    reshape->allow_zero = false;
+    Value open{.name = graph.unique_name(graph[node.inputs[1]].name + ".open"),
+               .dtype = DType::i64,
+               .shape = target->shape(),
+               .constant = with_open_batch(*target)};
+    node.inputs[1] = graph.add_value(std::move(open));
+  }
+}
+
+/// What the graph computes from shapes when `batch` images come, by value index.
+std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
+  graph[graph.inputs.front()].shape->front() = batch;
+  reinfer_shapes(graph);
+  Graph part;
+  part.values = graph.values;
+  std::unordered_map<int32_t, Tensor> numbers;
+  std::unordered_set<int32_t> computed;
+  const auto is_known = [&](ValueId id) { return !id || part.constant(id) || computed.contains(id.index); };
+  for (const Node& node : graph.nodes) {
+    const ValueId made = node.outputs.at(0);
+    const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
+    if (shape_of != nullptr && !shape_of->size && graph[node.inputs.at(0)].shape) {
+      const Shape& shape = *graph[node.inputs[0]].shape;
+      const auto [first, last] = shape_range(*shape_of, shape.size());
+      const std::vector<int64_t> sizes(shape.begin() + first, shape.begin() + last);
+      numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
+      part[made].constant = numbers[made.index];
+    } else if (node.outputs.size() == 1 && !is_float(graph[made].dtype) && std::ranges::all_of(node.inputs, is_known)) {
+      part.nodes.push_back(node);
+      part.outputs.push_back(made);
+      computed.insert(made.index);
+    }
+  }
+  const std::vector<Tensor> values = evaluate(part, {});
+  for (size_t i = 0; i < values.size(); ++i) {
+    numbers[part.outputs[i].index] = values[i].cast(graph[part.outputs[i]].dtype);
+  }
+  return numbers;
+}
+
+/// Sizes of which the first, the batch, is open, as scales; nothing where a float32 does not hold one exactly.
+std::optional<Tensor> scales_of(const Tensor& sizes, const std::optional<Shape>& input) {
+  const std::vector<int64_t> wanted = sizes.to_ints();
+  if (!input || input->size() != wanted.size()) return std::nullopt;
+  std::vector<float> scales{1};
+  for (size_t axis = 1; axis < wanted.size(); ++axis) {
+    const auto from = static_cast<double>((*input)[axis]), to = static_cast<double>(wanted[axis]);
+    scales.push_back(static_cast<float>(to / from));
+    if (from <= 0 || static_cast<double>(scales.back()) * from != to) return std::nullopt;
+  }
+  return Tensor::of({std::ssize(scales)}, std::span<const float>(scales));
+}
+
+/// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
+/// target in which one does; a Resize to sizes in which one does is one by scales.
+void settle_numbers(Graph& graph) {
+  const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
+  if (std::ranges::none_of(graph.nodes, from_shape)) return;
+  const auto two = numbers_at(graph, 2), three = numbers_at(graph, 3);
+  std::unordered_map<int32_t, Tensor> settled;
+  for (const auto& [index, value] : two) {
+    const Tensor& other = three.at(index);
+    if (value == other) {
+      settled[index] = value;
+    } else if (value.shape() == other.shape() && value.shape().size() == 1) {
+      const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
+      const bool batch_alone =
+          sizes[0] == 2 && others[0] == 3 && std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
+      if (batch_alone) settled[index] = with_open_batch(value);
+    }
+  }
+  for (Node& node : graph.nodes) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const auto found = settled.find(node.inputs[i].index);
+      if (found == settled.end()) continue;
+      const bool open = found->second != two.at(found->first);
+      const auto put = [&](const std::string& what, const Tensor& value) {
+        return graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + what),
+                                .dtype = value.dtype(),
+                                .shape = value.shape(),
+                                .constant = value});
+      };
+      if (open && std::holds_alternative<Resize>(node.op) && i == 3) {
+        const std::optional<Tensor> scales = scales_of(found->second, graph[node.inputs[0]].shape);
+        if (!scales) continue;
+        node.inputs[2] = put(".scales", *scales);
+        node.inputs.pop_back();
+        break;
+      }
+      if (open && !(std::holds_alternative<Reshape>(node.op) && i == 1)) continue;
+      node.inputs[i] = put(".value", found->second);
+    }
+  }
+  remove_dead(graph);
+  reinfer_shapes(graph);
+}
+
+}  // namespace
+
+void open_batch(Graph& graph, const Shape& image) {
+  const int64_t exported = graph[graph.inputs.front()].shape->front();
+  reshape_by_strides(graph);
+  graph[graph.inputs.front()].shape = Shape{-1, image[0], image[1], image[2]};
+  open_targets(graph, exported);
+  reinfer_shapes(graph);
+  settle_numbers(graph);
+}
+
+void check_images_apart(const Graph& graph, const Shape& image) {
+  constexpr double kTolerance = 1e-3;  // of the largest answer: kernels for one image and for two round differently
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::unsupported, fmt::format("graph '{}' cannot be trained in batches: {}; export it with an "
+                                                    "open (dynamic) batch",
+                                                    graph.name, why));
+  };
+  const at::NoGradGuard no_grad;
+  Network network(graph, {.fused = false});
+  const at::Tensor two = at::rand({2, image[0], image[1], image[2]}, at::detail::createCPUGenerator(1));
+  at::Tensor apart, together;
+  try {
+    apart = at::cat({network.forward(two.narrow(0, 0, 1), false), network.forward(two.narrow(0, 1, 1), false)});
+    together = network.forward(two, false);
+  } catch (const Error& error) {
+    refuse(error.what());
+  }
+  if (together.sizes() != apart.sizes() || together.size(0) != 2) refuse("of two images it makes one answer");
+  const double distance = (together - apart).abs().max().item<double>();
+  if (distance > kTolerance * apart.abs().max().item<double>()) refuse("an image's answer depends on its neighbour");
+}
+
+}  // namespace reducenet::train

@@ -1,0 +1,113 @@
+#include "train/open_batch.h"
+
+#include "reducenet/builder.h"
+#include "reducenet/error.h"
+#include "train/testing.h"
+
+namespace reducenet::train {
+namespace {
+
+constexpr int64_t kSide = 4, kChannels = 3;
+
+/// 3×4×4 images, `batch` of them, into what `tail` makes of a convolution's [batch, 2, 4, 4].
+Graph exported(int64_t batch, const std::function<ValueId(GraphBuilder&, ValueId)>& tail) {
+  GraphBuilder b("exported", 1);
+  b.output(tail(b, b.conv("conv", b.input("image", {batch, kChannels, kSide, kSide}), 2, {3, 3},
+                          {.padding = {.top = 1, .left = 1, .bottom = 1, .right = 1}})));
+  return std::move(b).finish();
+}
+
+ValueId sizes(GraphBuilder& b, const char* name, const std::vector<int64_t>& values) {
+  return b.constant(name, Tensor::of({std::ssize(values)}, values));
+}
+
+void open(Graph& graph) {
+  open_batch(graph, {kChannels, kSide, kSide});
+  check_images_apart(graph, {kChannels, kSide, kSide});
+}
+
+/// Opened, the network answers one image as it was exported to, and every image of a batch as that one.
+void expect_opened(Graph graph, const char* what) {
+  SCOPED_TRACE(what);
+  const Graph before = graph;
+  open(graph);
+  const Shape image{1, kChannels, kSide, kSide};
+  std::vector<float> pixels(48);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>((i * 7) % 11) / 11;
+  const Tensor one = Tensor::of(image, std::span<const float>(pixels));
+  ASSERT_EQ(before[before.inputs[0]].shape->front(), 1);
+  EXPECT_EQ(evaluate(graph, std::vector{one}).at(0).to_doubles(),
+            evaluate(before, std::vector{one}).at(0).to_doubles());
+}
+
+void expect_refused(Graph graph, const char* why) {
+  try {
+    open(graph);
+    ADD_FAILURE() << "no error, where '" << why << "' was expected";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    expect_contains(error.what(), why);
+  }
+}
+
+TEST(OpenBatch, TargetsOfReshapeFollowTheBatch) {
+  for (const bool allow_zero : {false, true}) {
+    expect_opened(exported(1,
+                           [&](GraphBuilder& b, ValueId x) {
+                             return b.node("view", Reshape{allow_zero}, {x, sizes(b, "shape", {1, 32})});
+                           }),
+                  "all sizes");
+    expect_opened(exported(1,
+                           [&](GraphBuilder& b, ValueId x) {
+                             return b.node("view", Reshape{allow_zero}, {x, sizes(b, "shape", {1, -1})});
+                           }),
+                  "a size to be found");
+  }
+}
+
+TEST(OpenBatch, WindowsCountAsPartsOfTheBatch) {
+  expect_opened(exported(1,
+                         [](GraphBuilder& b, ValueId x) {
+                           const ValueId split = b.node("split", Reshape{}, {x, sizes(b, "parts", {1, 2, 2, 2, 4})});
+                           const ValueId rows = b.node("rows", Transpose{{0, 2, 1, 3, 4}}, {split});
+                           const ValueId windows = b.node("windows", Reshape{}, {rows, sizes(b, "all", {2, 16})});
+                           const ValueId bent = b.activation("act", windows, {Activation::Kind::relu});
+                           return b.node("back", Reshape{}, {bent, sizes(b, "shape", {1, 32})});
+                         }),
+                "two windows an image");
+}
+
+TEST(OpenBatch, AGatherOfAllInOrderIsAReshape) {
+  const auto strided = [](std::vector<int64_t> order) {
+    return exported(1, [order](GraphBuilder& b, ValueId x) {
+      const ValueId row = b.node("row", Reshape{}, {x, sizes(b, "all", {-1})});
+      return b.node("strided", Gather{}, {row, b.constant("order", Tensor::of({1, 32}, order))});
+    });
+  };
+  std::vector<int64_t> order(32);
+  std::iota(order.begin(), order.end(), 0);
+  expect_opened(strided(order), "in order");
+  std::swap(order[3], order[4]);
+  expect_refused(strided(order), "of two images it makes one answer");
+}
+
+TEST(OpenBatch, WhatMixesImagesIsRefused) {
+  // Read as [2, batch·16], channels of two images stand in one row.
+  const auto mixed = [](GraphBuilder& b, ValueId x) {
+    const ValueId swapped = b.node("swapped", Transpose{{1, 0, 2, 3}}, {x});
+    const ValueId rows = b.node("rows", Reshape{}, {swapped, sizes(b, "rows.shape", {2, 16})});
+    return b.node("view", Reshape{}, {rows, sizes(b, "shape", {1, 32})});
+  };
+  expect_refused(exported(1, mixed), "an image's answer depends on its neighbour");
+}
+
+TEST(OpenBatch, TheNodeThatFailsIsNamed) {
+  const auto fixed = [](GraphBuilder& b, ValueId x) {
+    const ValueId view = b.node("view", Reshape{true}, {x, sizes(b, "shape", {32, 1})});
+    return b.node("sum", Binary{Binary::Kind::add}, {view, b.constant("bias", Tensor::filled({32, 1}, 1))});
+  };
+  expect_refused(exported(1, fixed), "node 'sum'");
+}
+
+}  // namespace
+}  // namespace reducenet::train
