@@ -9,6 +9,7 @@ commit, to docs/results/NAME/. With --measure nothing is trained: what was deplo
 """
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -22,7 +23,9 @@ def keep(cell, folder):
     target = folder / cell.name
     result = json.loads(cell.read_text())
     trained = json.loads(target.read_text()).get("commit") if target.exists() else commit()
-    target.write_text(json.dumps({**result, "commit": trained}, indent=1) + "\n")
+    part = target.with_suffix(f".{os.getpid()}")  # another process may be copying the same cells
+    part.write_text(json.dumps({**result, "commit": trained}, indent=1) + "\n")
+    part.replace(target)
 
 
 def main():

@@ -5,7 +5,8 @@
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
 result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/. A cell may
-start `from` the network of a cell above it, or learn from it (`teacher`); that cell's model must lie in runs/GRID/.
+start `from` the network of a cell above it, import what it deployed (`imports`), or learn from it (`teacher`); that cell's
+folder must lie in runs/GRID/.
 `docs/render.py` makes the tables.
 """
 import argparse
@@ -41,12 +42,12 @@ def grid_cells(name):
     return {cell["name"]: cell for cell in grid["cell"]}
 
 
-def model_of(grid, cell, seed):
-    return f"runs/{grid['name']}/{cell}-s{seed}/model.safetensors"
+def model_of(grid, cell, seed, file="model"):
+    return f"runs/{grid['name']}/{cell}-s{seed}/{file}.safetensors"
 
 
 def run_cell(tool, grid, cell, seed, data, threads, before):
-    for needed in {cell.get("from"), cell.get("teacher")} - {None}:
+    for needed in {cell.get("from"), cell.get("imports"), cell.get("teacher")} - {None}:
         if f"{needed}-s{seed}" in before:
             before[f"{needed}-s{seed}"].result()
     name = f"{cell['name']}-s{seed}"
@@ -56,6 +57,9 @@ def run_cell(tool, grid, cell, seed, data, threads, before):
     arguments = ["train", cell["recipe"]]
     if "from" in cell:
         arguments += ["--from", model_of(grid, cell["from"], seed)]
+    if "imports" in cell:
+        arguments += ["--from", model_of(grid, cell["imports"], seed, "deployed")]
+        settings.append("model.arch=import")
     if "teacher" in cell:
         settings.append(f"distill.teacher={model_of(grid, cell['teacher'], seed)}")
     for setting in settings:

@@ -20,6 +20,7 @@ struct Recipe {
     std::string arch = "reduce20";  ///< of architectures(), or "import": the network in Options::from itself
     /// channels, height, width, classes: 0 stands for "as the data are"; seed is train.seed.
     ArchOptions options{.channels = 0, .height = 0, .width = 0, .classes = 0};
+    bool batch_norm = false;           ///< import: a BatchNorm behind every convolution that has none
     bool whiten = false;               ///< a fixed linear layer in front that whitens the image's patches
     Filters filters = Filters::drawn;  ///< patches: the first convolution's are patches of the training images …
     double threshold = 0.7;            ///< … and let through what lies above this quantile

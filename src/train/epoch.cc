@@ -168,8 +168,11 @@ at::Tensor Training::loss_of(const Labelled& in, const at::Tensor& scores, const
 }
 
 void Training::stop_at_last_good(const std::string& what) const {
-  const char* const advice =
-      has_batch_norm(graph_) ? "" : "; without batch normalisation, lower the learning rate or set optimizer.clip";
+  std::string advice;
+  if (!has_batch_norm(graph_)) {
+    advice = "; without batch normalisation, lower the learning rate or set optimizer.clip";
+    if (imports(recipe_)) advice += " or model.batch_norm";
+  }
   throw Error(ErrorKind::check_failed,
               fmt::format("{}{}; the last good checkpoint is {}", what, advice, checkpoint_path(options_).string()));
 }

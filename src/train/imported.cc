@@ -1,13 +1,16 @@
 #include "train/imported.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
+#include "train/normalise.h"
 #include "train/open_batch.h"
 
 namespace reducenet::train {
@@ -109,6 +112,24 @@ void part_splits(Graph& graph) {
   graph.nodes = std::move(nodes);
 }
 
+/// Normalises the convolutions by what they make of the images.
+void normalise(Graph& graph, const ImageSet& images) {
+  constexpr int64_t kBatch = 32, kBatches = 32;
+  const auto known = Preprocessing::from_metadata(graph.metadata);
+  const Preprocessing preprocessing = known ? *known : Preprocessing::of(images);
+  const int64_t batch = std::min(kBatch, images.count()), batches = std::min(kBatches, images.count() / batch);
+  std::vector<int32_t> all(static_cast<size_t>(images.count()));
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<int32_t> chosen = evenly_spaced(all, batch * batches);
+  auto next = chosen.begin();
+  const auto pixels = [&] {
+    at::Tensor made = at::empty({batch, images.channels, images.height, images.width});
+    for (int64_t i = 0; i < batch; ++i) preprocessing.apply(images.image(*next++), made[i].data_ptr<float>());
+    return made;
+  };
+  normalise_convolutions(graph, pixels, batches, at::kCPU);
+}
+
 }  // namespace
 
 void separate_parameters(Graph& graph) {
@@ -161,6 +182,7 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   } else if (const auto names = class_names(graph.metadata); !names.empty() && names != images.class_names) {
     throw Error(ErrorKind::usage, from.string() + ": its classes are others than the data's, or in another order");
   }
+  if (recipe.model.batch_norm) normalise(graph, images);
   return graph;
 }
 

@@ -12,10 +12,11 @@ constexpr int64_t kSide = 8, kClasses = 10;
 class Imported : public Run {
  protected:
   /// The network of the file for ten classes of images.
-  Graph imported(const Graph& graph) {
+  Graph imported(const Graph& graph, bool batch_norm = false) {
     save(graph, out("model.onnx"));
     Recipe recipe;
     recipe.model.arch = "import";
+    recipe.model.batch_norm = batch_norm;
     return import_network(recipe, out("model.onnx"), generate_images(20, 1, kSide), kClasses);
   }
   void refused(const Graph& graph, const char* why) {
@@ -73,6 +74,29 @@ TEST_F(Imported, SizesWithAnOpenBatchAreScalesWhereTheseAreExact) {
   EXPECT_EQ(graph.constant(resize.inputs[2])->to_doubles(), (std::vector<double>{1, 1, 1.5, 1.5}));
   EXPECT_EQ(shape_of(graph, "resize"), (Shape{-1, kClasses, 9, 9}));
   refused(resizing(7), "node 'counts' (Shape) cannot be trained");  // 6 → 7
+}
+
+TEST_F(Imported, NewBatchNormsStandBehindConvolutionsAndChangeNothing) {
+  GraphBuilder b("folded", 1);
+  const ValueId image = b.input("image", {-1, 3, kSide, kSide});
+  ValueId x = b.batch_norm("norm", b.conv("normed", image, 6, {3, 3}, {}));
+  x = b.conv("grouped", b.activation("act", x, {Activation::Kind::relu}), 6, {3, 3}, {.groups = 3}, true);
+  x = b.node("pool", GlobalAveragePool{}, {b.activation("act2", x, {Activation::Kind::silu})});
+  b.output(b.node("flatten", Flatten{}, {b.conv("scores", x, kClasses, {1, 1}, {}, true)}));
+  const Graph plain = std::move(b).finish();
+  const Graph before = imported(plain), after = imported(plain, true);
+  const auto reader_of = [&](const char* conv) {
+    return name_of(after[Uses(after).consumers_of(after[after.find_node(conv)].outputs[0]).at(0)].op);
+  };
+  EXPECT_EQ(reader_of("grouped"), "BatchNormalization");
+  EXPECT_EQ(reader_of("scores"), "Flatten") << "one pixel has no spread";
+  EXPECT_EQ(after.nodes.size(), before.nodes.size() + 1) << "the first has one";
+
+  std::vector<float> pixels(3 * kSide * kSide);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>((i * 7) % 13) / 13;
+  const std::vector inputs{Tensor::of({1, 3, kSide, kSide}, std::span<const float>(pixels))};
+  const auto expected = evaluate(before, inputs).at(0).to_doubles(), made = evaluate(after, inputs).at(0).to_doubles();
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(made[i], expected[i], 1e-5);
 }
 
 TEST_F(Imported, OtherHeadsAreRefused) {

@@ -25,6 +25,8 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "finetune.merge: how many epochs are left for the collapsed network? Set finetune.epochs");
   require(recipe.finetune.merge || !recipe.finetune.identity,
           "finetune.identity is of the collapsed network: set finetune.merge");
+  require(!recipe.model.batch_norm || recipe.model.arch == "import",
+          "model.batch_norm is for imported models: the built-in ones have theirs");
   require(!recipe.model.whiten || recipe.model.arch != "import",
           "model.whiten draws the first convolution's weights anew: it cannot be set for an imported model");
   require(recipe.model.filters == Recipe::Filters::drawn || recipe.model.arch != "import",
