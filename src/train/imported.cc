@@ -173,9 +173,13 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   }
   const Shape wanted{images.channels, images.height, images.width};
   separate_parameters(graph);
-  open_batch(graph, wanted);
-  part_splits(graph);
-  check_images_apart(graph, wanted);
+  try {
+    open_batch(graph, wanted);
+    part_splits(graph);
+    check_images_apart(graph, wanted);
+  } catch (const Error& error) {
+    throw Error(error.kind(), from.string() + ": " + error.what());
+  }
   const auto& scores = graph[graph.outputs.front()].shape;
   if (!scores || scores->size() != 2 || scores->back() != classes) {
     replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));

@@ -160,6 +160,12 @@ void settle_numbers(Graph& graph) {
   reinfer_shapes(graph);
 }
 
+[[noreturn]] void refuse(const Graph& graph, const std::string& why) {
+  throw Error(ErrorKind::unsupported,
+              fmt::format("graph '{}' cannot be trained in batches: {}; export it with an open (dynamic) batch",
+                          graph.name, why));
+}
+
 }  // namespace
 
 void open_batch(Graph& graph, const Shape& image) {
@@ -167,17 +173,16 @@ void open_batch(Graph& graph, const Shape& image) {
   reshape_by_strides(graph);
   graph[graph.inputs.front()].shape = Shape{-1, image[0], image[1], image[2]};
   open_targets(graph, exported);
-  reinfer_shapes(graph);
-  settle_numbers(graph);
+  try {
+    reinfer_shapes(graph);
+    settle_numbers(graph);
+  } catch (const Error& error) {
+    refuse(graph, error.what());
+  }
 }
 
 void check_images_apart(const Graph& graph, const Shape& image) {
   constexpr double kTolerance = 1e-3;  // of the largest answer: kernels for one image and for two round differently
-  const auto refuse = [&](const std::string& why) {
-    throw Error(ErrorKind::unsupported, fmt::format("graph '{}' cannot be trained in batches: {}; export it with an "
-                                                    "open (dynamic) batch",
-                                                    graph.name, why));
-  };
   const at::NoGradGuard no_grad;
   Network network(graph, {.fused = false});
   const at::Tensor two = at::rand({2, image[0], image[1], image[2]}, at::detail::createCPUGenerator(1));
@@ -186,11 +191,13 @@ void check_images_apart(const Graph& graph, const Shape& image) {
     apart = at::cat({network.forward(two.narrow(0, 0, 1), false), network.forward(two.narrow(0, 1, 1), false)});
     together = network.forward(two, false);
   } catch (const Error& error) {
-    refuse(error.what());
+    refuse(graph, error.what());
   }
-  if (together.sizes() != apart.sizes() || together.size(0) != 2) refuse("of two images it makes one answer");
+  if (together.sizes() != apart.sizes() || together.size(0) != 2) refuse(graph, "of two images it makes one answer");
   const double distance = (together - apart).abs().max().item<double>();
-  if (distance > kTolerance * apart.abs().max().item<double>()) refuse("an image's answer depends on its neighbour");
+  if (distance > kTolerance * apart.abs().max().item<double>()) {
+    refuse(graph, "an image's answer depends on its neighbour");
+  }
 }
 
 }  // namespace reducenet::train

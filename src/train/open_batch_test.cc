@@ -101,6 +101,15 @@ TEST(OpenBatch, WhatMixesImagesIsRefused) {
   expect_refused(exported(1, mixed), "an image's answer depends on its neighbour");
 }
 
+TEST(OpenBatch, OneTokenForOneImageIsRefused) {
+  const auto with_token = [](GraphBuilder& b, ValueId x) {
+    const ValueId tokens = b.node("tokens", Reshape{}, {x, sizes(b, "shape", {1, 2, 16})});
+    const ValueId all = b.node("all", Concat{1}, {b.constant("token", Tensor::filled({1, 1, 16}, 1)), tokens});
+    return b.node("view", Reshape{}, {all, sizes(b, "flat", {1, 48})});
+  };
+  expect_refused(exported(1, with_token), "node 'all' (Concat");
+}
+
 TEST(OpenBatch, TheNodeThatFailsIsNamed) {
   const auto fixed = [](GraphBuilder& b, ValueId x) {
     const ValueId view = b.node("view", Reshape{true}, {x, sizes(b, "shape", {32, 1})});

@@ -257,6 +257,10 @@ void check_trainable(const Graph& graph, const Node& node) {
     refuse(node, "no fade of the kind '" + op->kind + "'");
   }
   if (const auto* op = std::get_if<Dropout>(&node.op); op && op->training) refuse(node, "it drops at inference too");
+  if (std::holds_alternative<BatchNorm>(node.op) &&
+      !(graph.constant(node.inputs.at(3)) && graph.constant(node.inputs.at(4)))) {
+    refuse(node, "its mean and variance are computed");
+  }
   if (std::holds_alternative<Reshape>(node.op) && !graph.constant(node.inputs.at(1))) {
     refuse(node, "its shape is not constant");
   }
