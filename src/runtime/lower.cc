@@ -5,7 +5,11 @@
 #include <numeric>
 
 #include "graph/resize.h"
+#include "graph/strides.h"
 #include "reducenet/error.h"
+#include "runtime/moves.h"
+#include "runtime/prepare.h"
+#include "runtime/scale_shift.h"
 
 namespace reducenet {
 namespace {
@@ -13,51 +17,6 @@ namespace {
 [[noreturn]] void refuse(const Node& node, const std::string& why) {
   throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + describe(node.op) + "): " + why);
 }
-
-/// What a node does at inference: settled fades and LeakyReLUs in disguise become what they are.
-Op at_inference(const Node& node) {
-  if (const auto* fade = std::get_if<Fade>(&node.op)) {
-    if (node.inputs.size() > 1) refuse(node, "it has not been settled");
-    if (fade->lambda == 0) return Identity{};
-    if (fade->kind == "activation" && fade->activation.kind == Activation::Kind::relu) {
-      return Activation{Activation::Kind::leaky_relu, 1 - fade->lambda};  // λ·relu(x) + (1−λ)·x
-    }
-  }
-  if (const auto* dropout = std::get_if<Dropout>(&node.op)) {
-    if (dropout->training) refuse(node, "drops at random: export the model in evaluation mode");
-    return Identity{};
-  }
-  if (const auto* activation = std::get_if<Activation>(&node.op)) {
-    if (activation->kind == Activation::Kind::identity) return Identity{};
-  }
-  return node.op;
-}
-
-/// Removes nodes that hand their input on.
-void remove_identities(Graph& graph) {
-  std::vector<ValueId> source(graph.values.size());
-  for (size_t i = 0; i < source.size(); ++i) source[i] = ValueId{static_cast<int32_t>(i)};
-  const auto resolve = [&](ValueId& id) {
-    if (id) id = source[static_cast<size_t>(id.index)];
-  };
-  std::vector<Node> kept;
-  for (Node& node : graph.nodes) {
-    node.op = at_inference(node);
-    for (ValueId& id : node.inputs) resolve(id);
-    if (std::holds_alternative<Identity>(node.op)) {
-      source[static_cast<size_t>(node.outputs[0].index)] = node.inputs[0];
-    } else {
-      kept.push_back(std::move(node));
-    }
-  }
-  for (ValueId& id : graph.outputs) resolve(id);
-  graph.nodes = std::move(kept);
-}
-
-/// y[c] = scale[c]·x[c] + shift[c]
-struct ScaleShift {
-  std::vector<double> scale, shift;
-};
 
 /// [N,C,…] as [N,C,L,1].
 Shape as_planes(const Shape& shape) {
@@ -119,7 +78,10 @@ class Lowering {
                                    [&](const Step& step) { return step.output.buffer == buffer; });
     return made == program_.steps.end() ? nullptr : &*made;
   }
-  static bool has_weights(const Step* step) { return step && !step->weight.empty(); }
+  /// A convolution or a matrix product: their kernels have an epilogue.
+  static bool has_weights(const Step* step) {
+    return step && !step->weight.empty() && !std::holds_alternative<Normalize>(step->op);
+  }
 
   /// The step's output becomes the node's.
   void retarget(Step& step, const Node& node) {
@@ -135,7 +97,7 @@ class Lowering {
   }
 
   void lower(const Node& node) {
-    for (size_t i = 1; i < node.outputs.size(); ++i) {
+    for (size_t i = 1; i < node.outputs.size() && !std::holds_alternative<SplitAxis>(node.op); ++i) {
       const ValueId extra = node.outputs[i];
       if (extra && (!uses_.consumers_of(extra).empty() || uses_.is_output[static_cast<size_t>(extra.index)])) {
         refuse(node, "only its first output can be computed");
@@ -150,8 +112,7 @@ class Lowering {
   }
 
   void lower(const Opaque&, const Node& node) { refuse(node, "this op is not one that ReduceNet can execute"); }
-  void lower(const OneOf<Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize, Reduce, ArgReduce, Hardmax, TopK,
-                         Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth, ShapeOf, ConstantOfShape,
+  void lower(const OneOf<Compare, Where, Variadic, Lrn, ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape,
                          Arange, Cast> auto&,
              const Node& node) {
     refuse(node, "the runtime has no kernel for this op");
@@ -211,52 +172,8 @@ class Lowering {
     step.bias = map.shift;
   }
 
-  /// A constant's values by channel of an x [N,C,…] that it meets, if they differ by channel only.
-  static std::optional<std::vector<double>> by_channel(const Tensor& constant, const Shape& x) {
-    if (x.size() < 2 || constant.shape().size() > x.size()) return std::nullopt;
-    Shape padded(x.size() - constant.shape().size(), 1);
-    padded.insert(padded.end(), constant.shape().begin(), constant.shape().end());
-    for (size_t axis = 0; axis < padded.size(); ++axis) {
-      if (padded[axis] != 1 && (axis != 1 || padded[1] != x[1])) return std::nullopt;
-    }
-    std::vector<double> value = constant.to_doubles();
-    if (padded[1] == 1) value.assign(static_cast<size_t>(x[1]), value[0]);
-    return value;
-  }
-
-  /// x ∘ constant (or constant ∘ x) that differs by channel only.
-  std::optional<ScaleShift> as_scale_shift(const Binary& op, const Node& node) const {
-    const bool reversed = graph_.constant(node.inputs[0]) != nullptr;
-    const Tensor* constant = graph_.constant(node.inputs[reversed ? 0 : 1]);
-    if (!constant || graph_.constant(node.inputs[reversed ? 1 : 0])) return std::nullopt;
-    const Shape& x = shape_of(node.inputs[reversed ? 1 : 0]);
-    if (x != shape_of(node.outputs[0])) return std::nullopt;
-    auto found = by_channel(*constant, x);
-    if (!found) return std::nullopt;
-    std::vector<double>& value = *found;
-    const std::vector<double> ones(value.size(), 1), zeros(value.size(), 0);
-    const auto each = [&](auto f) {
-      std::transform(value.begin(), value.end(), value.begin(), f);
-      return value;
-    };
-    switch (op.kind) {
-      case Binary::Kind::add:
-        return ScaleShift{ones, value};
-      case Binary::Kind::sub:
-        if (reversed) return ScaleShift{std::vector<double>(value.size(), -1), value};
-        return ScaleShift{ones, each(std::negate<>())};
-      case Binary::Kind::mul:
-        return ScaleShift{value, zeros};
-      case Binary::Kind::div:
-        if (reversed) return std::nullopt;
-        return ScaleShift{each([](double v) { return 1 / v; }), zeros};
-      default:
-        return std::nullopt;
-    }
-  }
-
   void lower(const Binary& op, const Node& node) {
-    if (const auto map = as_scale_shift(op, node)) {
+    if (const auto map = as_scale_shift(graph_, node)) {
       return scale_shift(*map, node, node.inputs[graph_.constant(node.inputs[0]) ? 1 : 0]);
     }
     const Port a = read(node.inputs[0]), b = read(node.inputs[1]);
@@ -388,15 +305,82 @@ class Lowering {
     if (!lower_affine(node, Gemm{})) lower_plainly(node);
   }
 
-  void lower(const GlobalAveragePool&, const Node& node) {
+  void lower(const GlobalAveragePool&, const Node& node) { lower_global_pool(node, false); }
+  void lower(const GlobalMaxPool&, const Node& node) { lower_global_pool(node, true); }
+  void lower_global_pool(const Node& node, bool maximum) {
     Port x = read(node.inputs[0]);
     if (x.shape.size() < 3) refuse(node, "its input must have at least 3 dimensions");
     x.shape = as_planes(x.shape);
-    Step& step = append(node);
-    step.op = AveragePool{.kernel = {x.shape[2], x.shape[3]}};
+    pool_planes(append(node), x, maximum);
+  }
+  static void pool_planes(Step& step, const Port& x, bool maximum) {
+    const Size2 plane{x.shape[2], x.shape[3]};
+    step.op = maximum ? Op{MaxPool{.kernel = plane}} : Op{AveragePool{.kernel = plane}};
     step.inputs = {x};
     step.output.shape = {x.shape[0], x.shape[1], 1, 1};
   }
+
+  /// Means, sums and maxima over the last axes are pools over whole planes; other axes are moved there first.
+  void lower(const Reduce& op, const Node& node) {
+    using Kind = Reduce::Kind;
+    const bool maximum = op.kind == Kind::max;
+    if (!maximum && op.kind != Kind::mean && op.kind != Kind::sum) {
+      refuse(node, "the runtime has kernels for means, sums and maxima only");
+    }
+    Port x = read(node.inputs[0]);
+    std::vector<int64_t> axes = node.inputs.size() > 1 && node.inputs[1] ? weights(node, 1).to_ints() : op.axes;
+    if (axes.empty() && op.none_is_identity) return lower_view(node);
+    std::vector<bool> reduced(x.shape.size(), axes.empty());
+    for (const int64_t axis : axes) reduced[static_cast<size_t>(axis + (axis < 0 ? std::ssize(x.shape) : 0))] = true;
+    Transpose to_the_end;
+    for (const bool last : {false, true}) {
+      for (size_t axis = 0; axis < reduced.size(); ++axis) {
+        if (reduced[axis] == last) to_the_end.perm.push_back(static_cast<int64_t>(axis));
+      }
+    }
+    if (!std::is_sorted(to_the_end.perm.begin(), to_the_end.perm.end())) {
+      Shape moved;
+      for (const int64_t axis : to_the_end.perm) moved.push_back(x.shape[static_cast<size_t>(axis)]);
+      x = between(node, "moved", to_the_end, {x}, moved);
+    }
+    const Shape& out = shape_of(node.outputs[0]);
+    const int64_t rows = element_count(out), length = element_count(x.shape) / std::max<int64_t>(rows, 1);
+    const bool planes = x.shape.size() == 4 && std::count(reduced.begin(), reduced.end(), true) == 2;
+    if (!planes) x.shape = {1, rows, length, 1};
+    const Shape pooled{x.shape[0], x.shape[1], 1, 1};
+    const bool sum = op.kind == Kind::sum, view = out != pooled;
+    Port y = sum || view ? between(node, "pooled", Identity{}, {x}, pooled) : append(node).output;
+    pool_planes(program_.steps.back(), x, maximum);
+    if (sum) {
+      Buffer count{.name = node.name + ".count", .shape = {1}, .place = Buffer::Place::constant};
+      count.constant = {static_cast<float>(length)};
+      program_.buffers.push_back(std::move(count));
+      const std::vector<Port> factors{y, {static_cast<int>(program_.buffers.size()) - 1, {1}}};
+      const Binary times{Binary::Kind::mul};
+      if (view) {
+        y = between(node, "sum", times, factors, pooled);
+      } else {
+        Step& step = append(node);
+        step.op = times;
+        step.inputs = factors;
+      }
+    }
+    if (!view) return;
+    // The reader may want the planes as they are (see flattened_source).
+    Step& step = append(node);
+    step.op = Reshape{};
+    step.inputs = {y};
+    step.macs = 0;
+  }
+
+  /// A step on the way to what the node makes, with a buffer of its own.
+  Port between(const Node& node, const std::string& what, Op op, std::vector<Port> inputs, const Shape& shape) {
+    program_.buffers.push_back({.name = node.name + "." + what, .shape = shape});
+    const Port made{static_cast<int>(program_.buffers.size()) - 1, shape};
+    program_.steps.push_back({.node = node.name, .op = std::move(op), .inputs = std::move(inputs), .output = made});
+    return made;
+  }
+
   void lower(const AveragePool&, const Node& node) { lower_pool(node); }
   void lower(const MaxPool&, const Node& node) { lower_pool(node); }
   void lower_pool(const Node& node) {
@@ -406,9 +390,40 @@ class Lowering {
 
   void lower(const Reshape&, const Node& node) { lower_view(node); }
   void lower(const Flatten&, const Node& node) { lower_view(node); }
+  void lower(const Squeeze&, const Node& node) { lower_view(node); }
   void lower_view(const Node& node) {
     const Port x = read(node.inputs[0]);
-    append(node).inputs = {x};
+    Step& step = append(node);
+    step.op = Reshape{};
+    step.inputs = {x};
+  }
+
+  void lower(const OneOf<Slice, SplitAxis, Gather, Repeat, SpaceDepth> auto&, const Node& node) {
+    const Port x = read(node.inputs[0]);
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      const ValueId made = node.outputs[k];
+      if (!made || (uses_.consumers_of(made).empty() && !uses_.is_output[static_cast<size_t>(made.index)])) continue;
+      Step step{.node = node.name, .op = node.op, .inputs = {x}, .output = {make_buffer(made), shape_of(made)}};
+      step.table = sources(graph_, node, k);
+      program_.steps.push_back(std::move(step));
+    }
+  }
+
+  void lower(const Normalize& op, const Node& node) {
+    const Port x = read(node.inputs[0]);
+    Step& step = append(node);
+    step.inputs = {x};
+    const auto parameter = [&](size_t i) {
+      std::vector<double> values = weights(node, i).to_doubles();
+      if (op.kind != Normalize::Kind::layer) return values;
+      const Shape row(x.shape.begin() + op.axis + (op.axis < 0 ? std::ssize(x.shape) : 0), x.shape.end());
+      std::vector<double> all;
+      for_each_index<1>(row, {broadcast_strides(weights(node, i).shape(), row)},
+                        [&](int64_t, const auto& from) { all.push_back(values[static_cast<size_t>(from[0])]); });
+      return all;
+    };
+    step.weight = parameter(1);
+    if (node.inputs.size() > 2 && node.inputs[2]) step.bias = parameter(2);
   }
 
   void lower(const Resize&, const Node& node) {
@@ -460,20 +475,7 @@ class Lowering {
 }  // namespace
 
 Program lower(Graph graph, int64_t batch) {
-  check(graph);
-  for (const ValueId id : graph.inputs) {
-    Value& input = graph[id];
-    if (!input.shape || input.shape->empty()) continue;
-    if (input.shape->front() < 0) input.shape->front() = batch;
-    if (input.shape->front() != batch && batch != 1) {
-      throw Error(ErrorKind::usage, "input '" + input.name + "' has a fixed batch of " +
-                                        std::to_string(input.shape->front()) + ", asked for was " +
-                                        std::to_string(batch));
-    }
-  }
-  reinfer_shapes(graph);
-  remove_identities(graph);
-  remove_dead(graph);
+  prepare(graph, batch);
   return Lowering(graph)();
 }
 

@@ -52,6 +52,38 @@ TEST(Lower, SlopesOfChannelsJoinTheLayerAndOthersStayApart) {
   EXPECT_EQ(names(lowered({3, 8, 1}, false)), (std::vector<std::string>{"conv+sum", "prelu"}));
 }
 
+TEST(Lower, ANormOfTheSampleTakesNothingOn) {
+  GraphBuilder b("norm");
+  const ValueId x = b.input("x", {2, 3, 4, 5});
+  const ValueId scale = b.constant("scale", Tensor::filled({3}, 2)), bias = b.constant("bias", Tensor::filled({3}, 1));
+  const ValueId y = b.node("norm", Normalize{.kind = Normalize::Kind::instance}, {x, scale, bias});
+  b.output(b.activation("act", b.add("sum", y, x), kRelu));
+  EXPECT_EQ(names(lower(std::move(b).finish(), 2)), (std::vector<std::string>{"norm", "sum+act"}));
+}
+
+TEST(Lower, MeansOverOtherAxesAreMovedToTheEndAndPooled) {
+  const auto lowered = [](const std::vector<int64_t>& axes, Reduce::Kind kind, bool keep_dims) {
+    GraphBuilder b("mean");
+    b.output(b.node("y", Reduce{.kind = kind, .axes = axes, .keep_dims = keep_dims}, {b.input("x", {2, 3, 4, 5})}));
+    std::vector<std::string> ops;
+    for (const Step& step : lower(std::move(b).finish(), 2).steps) ops.push_back(name_of(step.op));
+    return ops;
+  };
+  using Ops = std::vector<std::string>;
+  EXPECT_EQ(lowered({-1, 2}, Reduce::Kind::mean, true), (Ops{"AveragePool"}));
+  EXPECT_EQ(lowered({2, 3}, Reduce::Kind::max, false), (Ops{"MaxPool", "Reshape"}));
+  EXPECT_EQ(lowered({1}, Reduce::Kind::sum, true), (Ops{"Transpose", "AveragePool", "Mul", "Reshape"}));
+}
+
+TEST(Lower, WhatShapesSayIsComputedBeforehand) {
+  GraphBuilder b("shapes");
+  const ValueId x = b.input("x", {-1, 3, 4, 5});
+  const ValueId batch = b.node("batch", ShapeOf{.start = 0, .end = 1}, {x});
+  const ValueId rest = b.constant("rest", Tensor::of({1}, std::vector<int64_t>{60}));
+  b.output(b.node("view", Reshape{}, {x, b.node("sizes", Concat{0}, {batch, rest})}));
+  EXPECT_EQ(names(lower(std::move(b).finish(), 2)), (std::vector<std::string>{"view"}));
+}
+
 TEST(Lower, OnlyHeightAndWidthAreResized) {
   const auto lowered = [](std::vector<float> scales) {
     GraphBuilder b("resize");

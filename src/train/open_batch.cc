@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "graph/index_shapes.h"
+#include "graph/numbers.h"
 #include "reducenet/error.h"
 #include "train/network.h"
 
@@ -76,31 +76,7 @@ void open_targets(Graph& graph, int64_t exported) {
 std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
   graph[graph.inputs.front()].shape->front() = batch;
   reinfer_shapes(graph);
-  Graph part;
-  part.values = graph.values;
-  std::unordered_map<int32_t, Tensor> numbers;
-  std::unordered_set<int32_t> computed;
-  const auto is_known = [&](ValueId id) { return !id || part.constant(id) || computed.contains(id.index); };
-  for (const Node& node : graph.nodes) {
-    const ValueId made = node.outputs.at(0);
-    const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
-    if (shape_of != nullptr && !shape_of->size && graph[node.inputs.at(0)].shape) {
-      const Shape& shape = *graph[node.inputs[0]].shape;
-      const auto [first, last] = shape_range(*shape_of, shape.size());
-      const std::vector<int64_t> sizes(shape.begin() + first, shape.begin() + last);
-      numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
-      part[made].constant = numbers[made.index];
-    } else if (node.outputs.size() == 1 && !is_float(graph[made].dtype) && std::ranges::all_of(node.inputs, is_known)) {
-      part.nodes.push_back(node);
-      part.outputs.push_back(made);
-      computed.insert(made.index);
-    }
-  }
-  const std::vector<Tensor> values = evaluate(part, {});
-  for (size_t i = 0; i < values.size(); ++i) {
-    numbers[part.outputs[i].index] = values[i].cast(graph[part.outputs[i]].dtype);
-  }
-  return numbers;
+  return known_numbers(graph);
 }
 
 /// Sizes of which the first, the batch, is open, as scales; nothing where a float32 does not hold one exactly.

@@ -1,4 +1,4 @@
-// y[i] = x[from[i]], or a constant: transposition and padding, by a table made beforehand.
+// y[i] = x[from[i]], or a constant: whatever moves elements, by a table made beforehand.
 #include <algorithm>
 
 #include "graph/strides.h"
@@ -9,8 +9,12 @@ namespace {
 
 constexpr int64_t kOutside = -1;
 
+/// Those of a table that was made when the step was.
+bool has_table(const Op& op) {
+  return std::visit([]<class T>(const T&) { return OneOf<T, Slice, SplitAxis, Gather, Repeat, SpaceDepth>; }, op);
+}
 bool supports(const Step& step) {
-  return std::holds_alternative<Transpose>(step.op) || std::holds_alternative<Pad>(step.op);
+  return has_table(step.op) || std::holds_alternative<Transpose>(step.op) || std::holds_alternative<Pad>(step.op);
 }
 double cost(const Step& step) {
   return 4.0 * static_cast<double>(element_count(step.output.shape));
@@ -31,6 +35,7 @@ int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
 }
 
 void pack(Step& step) {
+  if (has_table(step.op)) return;
   const Shape &x = step.inputs[0].shape, &y = step.output.shape;
   const std::vector<int64_t> dense = dense_strides(x);
   step.table.clear();

@@ -18,7 +18,7 @@ extern const Kernel kAffine, kAffineBlocked, kMatMul;
 extern const Kernel kMap, kMapBlocked, kBinaryBlocked, kBroadcast;
 extern const Kernel kPool, kPoolBlocked;
 extern const Kernel kResize, kResizeBlocked;
-extern const Kernel kConcat, kConcatBlocked, kGather, kSoftmax;
+extern const Kernel kConcat, kConcatBlocked, kSliceBlocked, kGather, kSoftmax, kNormalize;
 
 /// step.bias as floats for `channels` ≥ its own number, zero where there is none.
 void pack_bias(Step& step, int64_t channels);

@@ -28,9 +28,11 @@ constexpr const Kernel* kTable[] = {
     &kPoolBlocked,
     &kResize,
     &kResizeBlocked,
-    &kSoftmax,  // over windows and axes
+    &kSoftmax,
+    &kNormalize,  // over windows and axes
     &kConcat,
     &kConcatBlocked,
+    &kSliceBlocked,
     &kGather,  // moving elements
     &kConvBytes,
     &kConvBytesOut,

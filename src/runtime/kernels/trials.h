@@ -248,6 +248,30 @@ inline Graph pool(Dice& dice) {
   return std::move(b).finish();
 }
 
+/// Means, sums and maxima over any axes.
+inline Graph reduced(Dice& dice) {
+  using Kind = Reduce::Kind;
+  GraphBuilder b("reduced", dice.random());
+  Shape shape;
+  for (int64_t rank = dice.pick(2, 4); rank > 0; --rank) shape.push_back(dice.pick(1, 9));
+  Reduce op{.kind = dice.one_of({Kind::mean, Kind::sum, Kind::max}), .keep_dims = dice.coin()};
+  const int64_t kept = dice.pick(0, std::ssize(shape) - 1), another = kept == 0 ? 1 : 0;
+  op.axes.push_back(another);
+  for (int64_t axis = 0; axis < std::ssize(shape); ++axis) {
+    if (axis != kept && axis != another && dice.coin())
+      op.axes.push_back(dice.coin() ? axis : axis - std::ssize(shape));
+  }
+  b.output(b.node("y", op, {b.input("x", shape)}));
+  return std::move(b).finish();
+}
+inline Graph reduced_planes(Dice& dice) {
+  GraphBuilder b("reduced_planes", dice.random());
+  const Shape shape{dice.pick(1, 2), dice.pick(1, 67), dice.pick(4, 20), dice.pick(4, 20)};
+  const auto kind = dice.coin() ? Reduce::Kind::mean : Reduce::Kind::max;
+  b.output(b.node("y", Reduce{.kind = kind, .axes = {-1, 2}, .keep_dims = dice.coin()}, {b.input("x", shape)}));
+  return std::move(b).finish();
+}
+
 inline Graph concat(Dice& dice) {
   GraphBuilder b("concat", dice.random());
   Shape shape = image(dice);
@@ -289,6 +313,71 @@ inline Graph moved(Dice& dice) {
                         {0, dice.pick(least, 2), dice.pick(least, 2), dice.pick(least, 2)},
                         1.5},
                     {x}));
+  }
+  return std::move(b).finish();
+}
+
+/// Ops that move elements by constants.
+inline Graph rearranged(Dice& dice) {
+  GraphBuilder b("rearranged", dice.random());
+  const Shape shape{dice.pick(1, 2), 4 * dice.pick(1, 3), 2 * dice.pick(1, 4), 2 * dice.pick(1, 4)};
+  const ValueId x = b.input("x", shape);
+  const auto integers = [&](const char* name, const std::vector<int64_t>& values) {
+    return b.constant(name, Tensor::of({std::ssize(values)}, values));
+  };
+  switch (dice.pick(0, 4)) {
+    case 0:
+      b.output(b.node("y", Slice{{dice.pick(0, 1), -1}, {shape[1], -9}, {1, 3}, {dice.pick(1, 2), -1}}, {x}));
+      break;
+    case 1:
+      b.output(b.node("y", Gather{dice.pick(1, 3)}, {x, integers("indices", {1, -1, 0, 1})}));
+      break;
+    case 2:
+      b.output(b.node("y", Repeat{Repeat::Kind::tile}, {x, integers("times", {1, 2, 1, 3})}));
+      break;
+    case 3:
+      b.output(b.node("y", SpaceDepth{SpaceDepth::Kind::depth_to_space, 2}, {x}));
+      break;
+    default:
+      b.output(b.node("y", SpaceDepth{SpaceDepth::Kind::space_to_depth, 2}, {x}));
+  }
+  return std::move(b).finish();
+}
+
+inline Graph sliced_blocks(Dice& dice) {
+  GraphBuilder b("sliced_blocks", dice.random());
+  Shape shape = image(dice);
+  const int64_t start = 16 * dice.pick(0, 2), taken = dice.pick(1, 35);
+  shape[1] = start + taken + dice.pick(0, 20);
+  b.output(b.node("y", Slice{{start}, {start + taken}, {1}, {1}}, {b.input("x", shape)}));
+  return std::move(b).finish();
+}
+
+inline Graph normalized(Dice& dice) {
+  GraphBuilder b("normalized", dice.random());
+  const int64_t groups = dice.pick(1, 3);
+  const Shape shape{dice.pick(1, 2), groups * dice.pick(1, 5), dice.pick(2, 9), dice.pick(1, 9)};
+  const ValueId x = b.input("x", shape);
+  const auto parameters = [&](const Shape& of) {
+    return std::vector<ValueId>{x, b.constant("scale", random_tensor(of, dice.random)),
+                                b.constant("norm.bias", random_tensor(of, dice.random))};
+  };
+  using Kind = Normalize::Kind;
+  switch (dice.pick(0, 3)) {
+    case 0:
+      b.output(b.node("y", Normalize{.kind = Kind::layer, .axis = 2}, parameters({shape[2], shape[3]})));
+      break;
+    case 1:
+      b.output(b.node("y", Normalize{.kind = Kind::layer, .axis = -3}, parameters({shape[1], 1, 1})));
+      break;
+    case 2:
+      b.output(b.node("y", Normalize{.kind = Kind::instance}, parameters({shape[1]})));
+      break;
+    default: {
+      const bool per_group = dice.coin();
+      b.output(b.node("y", Normalize{.kind = Kind::group, .groups = groups, .per_group = per_group},
+                      parameters({per_group ? groups : shape[1]})));
+    }
   }
   return std::move(b).finish();
 }
@@ -361,10 +450,15 @@ constexpr Trial kTrials[] = {
     {"broadcast", broadcast},
     {"pool", pool},
     {"pool-blocked", pool},
+    {"pool", reduced},
+    {"pool-blocked", reduced_planes},
     {"softmax", softmax},
     {"concat", concat, true},
     {"concat-blocked", concat_of_blocks, true},
     {"gather", moved, true},
+    {"gather", rearranged, true},
+    {"slice-blocked", sliced_blocks, true},
+    {"normalize", normalized},
 };
 
 /// The same in 8 bits, every tensor with a scale; what an image-like output holds is read again (by a depthwise 1×1
