@@ -319,6 +319,7 @@ TABLES = {
                           "softmax-phases", "softmax-pixels"]),
     "reduce": experiments("foundation", ["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
     "fading": experiments("fading"),
+    "imported": ingredients("imported", "resnet20"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets-narrow": resnets,

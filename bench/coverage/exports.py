@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""What ReduceNet does with networks as PyTorch exports them: one row a network of timm and an exporter.
+
+    python3 bench/coverage/exports.py --json docs/results/exports.json [--networks resnet18,…] [--tool build/reducenet]
+
+Each is exported with random weights and statistics, 64×64 pixels and a batch of one, by the exporter that traces (TorchScript) and
+by the one that has been PyTorch's default since 2.9 (dynamo). Then: does the runtime give ONNX Runtime's answers, is it
+collapsed and certified, does it train with five survivors on generated images? What is refused says why. Needs torch, timm, onnx,
+onnxscript and onnxruntime.
+"""
+import argparse
+import ctypes
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy
+import onnxruntime
+import timm
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from origin import ROOT, commit, cpu_model  # noqa: E402
+
+NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 cspresnet50 densenet121 dla46x_c
+hrnet_w18_small vgg11_bn regnetx_002 regnety_002 mobilenetv3_small_050 mobilenetv4_conv_small_035 mnasnet_small efficientnet_lite0
+tinynet_e lcnet_035 fbnetc_100 hardcorenas_a ghostnet_050 ghostnetv3_050 repghostnet_050 mobileone_s0 repvgg_a0 repvit_m0_9 gernet_s
+starnet_s1 fasternet_t0 shvit_s1 efficientvit_b0 convnext_atto inception_next_atto edgenext_xx_small mobilevit_xxs poolformer_s12
+rdnet_tiny mambaout_femto levit_128s""".split()
+PIXELS = 64
+TOLERANCE = 1e-4  # of the largest answer
+RECIPE = """[model]
+arch = "import"
+[optimizer]
+lr = 1e-6
+batch = 10
+[train]
+epochs = 1
+threads = 1
+batch_norm_batches = 0
+[select]
+by = "uniform"
+count = 5
+[fade]
+start = 0.0
+end = 0.6
+"""
+
+
+def network(name):
+    torch.manual_seed(0)
+    sized = {"img_size": PIXELS} if name.startswith("levit") else {}
+    model = timm.create_model(name, num_classes=10, **sized)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+class Library:
+    """The C API on native files."""
+
+    def __init__(self, path):
+        self.c = ctypes.CDLL(path)
+        self.c.reducenet_last_error.restype = ctypes.c_char_p
+        self.c.reducenet_output_size.restype = ctypes.c_size_t
+
+    def check(self, status):
+        if status:
+            raise RuntimeError(self.c.reducenet_last_error().decode())
+
+    def run(self, path, x):
+        model, plan, arena = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        self.check(self.c.reducenet_load(str(path).encode(), ctypes.byref(model)))
+        try:
+            self.check(self.c.reducenet_plan_create(model, None, ctypes.byref(plan)))
+            self.check(self.c.reducenet_arena_create(plan, ctypes.byref(arena)))
+            y = numpy.full(self.c.reducenet_output_size(plan), numpy.nan, numpy.float32)
+            floats = ctypes.POINTER(ctypes.c_float)
+            self.check(self.c.reducenet_run(plan, arena, x.ctypes.data_as(floats), ctypes.c_size_t(x.size),
+                                            y.ctypes.data_as(floats), ctypes.c_size_t(y.size)))
+            return y
+        finally:
+            self.c.reducenet_arena_free(arena)
+            self.c.reducenet_plan_free(plan)
+            self.c.reducenet_model_free(model)
+
+
+def tool(options, *arguments):
+    done = subprocess.run([options.tool, *map(str, arguments)], capture_output=True, text=True, timeout=options.timeout)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
+    return done.stdout
+
+
+def runtime(options, folder, path):
+    """The distance to ONNX Runtime, of the largest answer."""
+    tool(options, "export", path, "-o", folder / "native.safetensors")
+    x = numpy.random.default_rng(0).standard_normal((1, 3, PIXELS, PIXELS)).astype(numpy.float32)
+    y = options.library.run(folder / "native.safetensors", x)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {session.get_inputs()[0].name: x})[0].ravel()
+    distance = float(abs(y - expected).max() / abs(expected).max())
+    if not distance <= TOLERANCE:
+        raise RuntimeError(f"WRONG: off by {distance:.1e} of the largest answer")
+    return {"distance": distance}
+
+
+def collapsed(options, folder, path):
+    result = json.loads(tool(options, "collapse", path, "-o", folder / "collapsed.onnx", "--json"))
+    return {key: result[key] for key in ("verified", "nodes_before", "nodes_after")}
+
+
+def trained(options, folder, path):
+    (folder / "recipe.toml").write_text(RECIPE)
+    tool(options, "train", folder / "recipe.toml", "--from", path, "--data", "generated:60", "--out", folder / "run",
+         "--set", f"model.height={PIXELS}", "--set", f"model.width={PIXELS}")
+    return {}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=pathlib.Path, required=True, help="where to write the rows")
+    parser.add_argument("--networks", type=lambda text: text.split(","), default=NETWORKS)
+    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
+    parser.add_argument("--library", type=Library, default=str(ROOT / "build/src/c/libreducenet.so"))
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for one command (default 120)")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    onnxruntime.set_default_logger_severity(4)
+    rows = []
+    for name in options.networks:
+        for exporter in ("TorchScript", "dynamo"):
+            row = {"network": name, "exporter": exporter}
+            rows.append(row)
+            with tempfile.TemporaryDirectory() as folder:
+                folder = pathlib.Path(folder)
+                path = folder / f"{name}.onnx"
+                try:
+                    version = {} if exporter == "dynamo" else {"opset_version": 17}
+                    torch.onnx.export(network(name), (torch.randn(1, 3, PIXELS, PIXELS),), str(path), verbose=False,
+                                      dynamo=exporter == "dynamo", **version)
+                except Exception as error:  # PyTorch's, not ours
+                    row["not exported"] = str(error).splitlines()[0]
+                    continue
+                for step in (runtime, collapsed, trained):
+                    try:
+                        row[step.__name__] = step(options, folder, path)
+                    except (RuntimeError, subprocess.TimeoutExpired) as error:
+                        row[step.__name__] = {"refused": str(error).replace(str(folder) + "/", "")}
+            print(json.dumps(row), file=sys.stderr, flush=True)
+    result = {"what": "exports", "pixels": PIXELS, "tolerance": TOLERANCE, "commit": commit(), "machine": cpu_model(),
+              "torch": torch.__version__, "timm": timm.__version__, "onnxruntime": onnxruntime.__version__, "rows": rows}
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
