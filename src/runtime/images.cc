@@ -51,6 +51,12 @@ class Images {
   bool apart_from_first(const Node& node, int64_t axis) const {
     return one_operand(node) && axis != 0 && axis != -rank(node.inputs[0]);
   }
+  /// The axes are a list, or input `i` of the node; none at all may be any.
+  bool apart_from_first(const Node& node, std::vector<int64_t> axes, size_t i = 1) const {
+    if (!one_operand(node)) return false;
+    if (i < node.inputs.size() && node.inputs[i]) axes = graph_.constant(node.inputs[i])->to_ints();
+    return !axes.empty() && std::ranges::all_of(axes, [&](int64_t axis) { return apart_from_first(node, axis); });
+  }
 
   bool keeps_apart(const Node& node) const {
     if (!std::ranges::all_of(node.outputs, [&](ValueId id) { return !id || leads(id); })) return false;
@@ -58,9 +64,11 @@ class Images {
     return std::visit(
         Overloaded{
             [&](const OneOf<Conv2d, ConvTranspose2d, BatchNorm, Unary, Activation, PRelu, AveragePool, MaxPool,
-                            GlobalAveragePool, GlobalMaxPool, Identity, Dropout> auto&) { return one_operand(node); },
+                            GlobalAveragePool, GlobalMaxPool, SpaceDepth, Identity, Dropout> auto&) {
+              return one_operand(node);
+            },
             // The elements keep their order, so images that are as many before as after keep theirs.
-            [&](const OneOf<Flatten, Reshape> auto&) { return one_operand(node); },
+            [&](const OneOf<Flatten, Reshape, Squeeze> auto&) { return one_operand(node); },
             [&](const OneOf<Binary, Variadic, Compare, Where, Fade> auto&) { return aligned(node); },
             [&](const Gemm& op) {
               return !op.trans_a && one_operand(node) &&
@@ -70,7 +78,12 @@ class Images {
             [&](const MatMul&) { return one_operand(node) && rank(node.inputs[0]) >= 2 && rank(node.inputs[1]) == 2; },
             // By scales; sizes name the batch.
             [&](const Resize&) { return one_operand(node) && node.inputs.size() == 3; },
-            [&](const Softmax& op) { return apart_from_first(node, op.axis); },
+            [&](const OneOf<Softmax, SplitAxis, Gather> auto& op) { return apart_from_first(node, op.axis); },
+            [&](const Normalize& op) {
+              return op.kind == Normalize::Kind::layer ? apart_from_first(node, op.axis) : one_operand(node);
+            },
+            [&](const Reduce& op) { return apart_from_first(node, op.axes); },
+            [&](const Slice& op) { return apart_from_first(node, op.axes, 3); },
             [&](const Transpose& op) { return one_operand(node) && !op.perm.empty() && op.perm[0] == 0; },
             [&](const Pad& op) {
               return node.inputs.size() == 1 && !op.begin.empty() && op.begin[0] == 0 && op.end[0] == 0;

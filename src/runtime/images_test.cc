@@ -75,6 +75,23 @@ TEST(Images, ThatANodeMixesDoNot) {
   EXPECT_FALSE(alone([](GraphBuilder& b, ValueId x) {
     return b.node("mean over the batch", Reduce{.kind = Reduce::Kind::mean, .axes = {0}}, {x});
   }));
+  EXPECT_TRUE(alone([](GraphBuilder& b, ValueId x) {
+    return b.node("mean", Reduce{.kind = Reduce::Kind::mean, .axes = {2, -1}, .keep_dims = false}, {x});
+  }));
+  EXPECT_FALSE(alone([](GraphBuilder& b, ValueId x) {
+    return b.add("sum", x, b.node("mean of all", Reduce{.kind = Reduce::Kind::mean}, {x}));
+  }));
+  EXPECT_TRUE(alone([](GraphBuilder& b, ValueId x) { return b.node("part", Slice{{1}, {3}, {1}, {1}}, {x}); }));
+  EXPECT_FALSE(alone([](GraphBuilder& b, ValueId x) {  // the images in reverse
+    return b.node("part", Slice{{-1}, {-100}, {0}, {-1}}, {x});
+  }));
+  const auto first = [](int64_t axis) {
+    return [axis](GraphBuilder& b, ValueId x) {
+      return b.node("first", Gather{axis}, {x, b.constant("one", Tensor::of({1}, std::vector<int64_t>{0}))});
+    };
+  };
+  EXPECT_TRUE(alone(first(1)));
+  EXPECT_FALSE(alone(first(-4)));
 }
 
 TEST(Images, OfAFixedBatchAreRunTogether) {
