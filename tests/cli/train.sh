@@ -89,6 +89,14 @@ run export whole/model.safetensors -o deep.onnx
 json '.epochs == 1' train tiny.toml --from deep.onnx --epochs 1 --set model.arch=import --set select.by=sensitivity \
   --set select.count=1 --out imported
 json '.verified and .nonlinear_after == 1' collapse imported/model.safetensors -o imported.onnx
+# The BatchNorms that the export folded away, again: there while it learns, folded away once more by the collapse.
+run collapse whole/model.safetensors -o folded.onnx --to module
+json '[.nodes[] | select(.op | startswith("BatchNormalization"))] | length == 0' inspect folded.onnx
+json '.epochs == 1' train tiny.toml --from folded.onnx --epochs 1 --set model.arch=import --set model.batch_norm=true --out normed
+json '[.nodes[] | select(.op | startswith("BatchNormalization"))] | length > 0' inspect normed/model.safetensors
+json '.verified' collapse normed/model.safetensors -o normed.onnx
+json '[.nodes[] | select(.op | startswith("BatchNormalization"))] | length == 0' inspect normed.onnx
+refuses 2 'model.batch_norm is for imported models' train tiny.toml --set model.batch_norm=true --out never
 refuses 2 'name the model with --from' train tiny.toml --set model.arch=import --out never
 [ -e /dev/nvidia0 ] || refuses 5 'device cuda: this LibTorch or machine has none' train tiny.toml --device cuda --out never
 # Inverted residuals with other activations, by each way to choose: 4 of them, of which 2 stay; the others fade while it is fine-tuned.
