@@ -93,7 +93,8 @@ class Library:
 def tool(options, *arguments):
     done = subprocess.run([options.tool, *map(str, arguments)], capture_output=True, text=True, timeout=options.timeout)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise RuntimeError(said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}")
     return done.stdout
 
 
@@ -132,7 +133,9 @@ def main():
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     onnxruntime.set_default_logger_severity(4)
-    rows = []
+    result = {"what": "exports", "pixels": PIXELS, "tolerance": TOLERANCE, "commit": commit(), "machine": cpu_model(),
+              "torch": torch.__version__, "timm": timm.__version__, "onnxruntime": onnxruntime.__version__, "rows": []}
+    rows = result["rows"]
     for name in options.networks:
         for exporter in ("TorchScript", "dynamo"):
             row = {"network": name, "exporter": exporter}
@@ -153,8 +156,6 @@ def main():
                     except (RuntimeError, subprocess.TimeoutExpired) as error:
                         row[step.__name__] = {"refused": str(error).replace(str(folder) + "/", "")}
             print(json.dumps(row), file=sys.stderr, flush=True)
-    result = {"what": "exports", "pixels": PIXELS, "tolerance": TOLERANCE, "commit": commit(), "machine": cpu_model(),
-              "torch": torch.__version__, "timm": timm.__version__, "onnxruntime": onnxruntime.__version__, "rows": rows}
     options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -85,7 +85,12 @@ void Driver::run(Freedom freedom, bool last) {
     }
     return nodes;
   };
-  exhaust(nodes_where([&](size_t i) { return !is_linear(graph_, graph_.nodes[i]); }));  // may join regions
+  // What may join regions, or make a constant that a merge inside one waits for.
+  exhaust(nodes_where([&](size_t i) {
+    const Node& node = graph_.nodes[i];
+    const bool of_constants = std::ranges::all_of(node.inputs, [&](ValueId id) { return !id || graph_.constant(id); });
+    return of_constants || !is_linear(graph_, node);
+  }));
   std::vector<std::vector<NodeId>> regions;
   const std::vector<int64_t> numbers = linear_regions(graph_);
   for (size_t i = 0; i < numbers.size(); ++i) {

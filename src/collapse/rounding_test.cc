@@ -7,7 +7,9 @@
 
 #include "collapse/testing.h"
 #include "reducenet/arch.h"
+#include "reducenet/builder.h"
 #include "reducenet/collapse.h"
+#include "reducenet/verify.h"
 
 namespace reducenet {
 namespace {
@@ -71,6 +73,37 @@ TEST(Rounding, OneMatrixKeepsItsSumsOverTheImage) {
   ASSERT_EQ(made.dtype(), DType::f32);
   ASSERT_EQ(exact.dtype(), DType::f64);
   EXPECT_LT(error_of_sums(made, exact), error_of_sums(exact.cast(DType::f32), exact) / 8);
+}
+
+/// 0.013·a·x + 0.987·a·x − a·x nearly, where the last is a BatchNorm's whose vectors come through Identities that another
+/// region reads, too.
+TEST(Rounding, WhatCancelsIsRoundedOnceThoughItsConstantsComeThroughANode) {
+  GraphBuilder b("cancels");
+  const auto vector = [&](const char* name, const std::vector<double>& values) {
+    const ValueId stored = b.constant(name, Tensor::from_doubles({2}, values, DType::f32));
+    return b.node(std::string(name) + ".copy", Identity{}, {stored});
+  };
+  const ValueId gamma = vector("gamma", {-1.4999, -1.49999}), beta = vector("beta", {1, 1});
+  const ValueId mean = vector("mean", {0.1, -0.2}), variance = vector("var", {0.7, 0.3});
+  const auto norm = [&](const char* name, ValueId x) {
+    return b.node(name, BatchNorm{}, {x, gamma, beta, mean, variance});
+  };
+  const ValueId x = b.activation("act", norm("early", b.input("x", {1, 2, 6, 6})), Activation{});
+  const auto branch = [&](const char* name, double part) {
+    const std::vector<double> factors{part * 1.4999 / std::sqrt(0.7), part * 1.49999 / std::sqrt(0.3)};
+    const Tensor weight = Tensor::from_doubles({2, 1, 1, 1}, factors, DType::f32);
+    return b.node(name, Conv2d{.groups = 2}, {x, b.constant(std::string(name) + ".weight", weight)});
+  };
+  const ValueId both = b.add("both", branch("first", 0.013), branch("second", 0.987));
+  b.output(b.activation("last", b.add("sum", both, norm("late", x)), Activation{}));
+  const Graph graph = std::move(b).finish();
+
+  const auto weight_of = [](const Graph& one) { return *one.constant(one.nodes.at(2).inputs.at(1)); };
+  const CollapseOptions options{.target = Target::module};
+  const Collapsed collapsed = collapse(graph, options);
+  ASSERT_EQ(collapsed.graph.nodes.size(), 4U);
+  EXPECT_EQ(weight_of(collapsed.graph), weight_of(collapse(testing::in_double(graph), options).graph).cast(DType::f32));
+  EXPECT_TRUE(verify(graph, collapsed).verified);
 }
 
 }  // namespace

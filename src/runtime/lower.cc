@@ -9,14 +9,11 @@
 #include "reducenet/error.h"
 #include "runtime/moves.h"
 #include "runtime/prepare.h"
+#include "runtime/refuse.h"
 #include "runtime/scale_shift.h"
 
 namespace reducenet {
 namespace {
-
-[[noreturn]] void refuse(const Node& node, const std::string& why) {
-  throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + describe(node.op) + "): " + why);
-}
 
 /// [N,C,…] as [N,C,L,1].
 Shape as_planes(const Shape& shape) {

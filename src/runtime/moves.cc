@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "reducenet/error.h"
+#include "runtime/refuse.h"
 
 namespace reducenet {
 
@@ -16,10 +16,7 @@ std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
       continue;
     }
     const Value& value = graph[node.inputs[i]];
-    if (i > 0 && !value.constant) {
-      throw Error(ErrorKind::unsupported,
-                  "node '" + node.name + "' (" + describe(node.op) + "): where elements come from must be constant");
-    }
+    if (i > 0 && !value.constant) refuse(node, "where elements come from must be constant");
     moved.inputs.push_back(alone.add_value({.name = value.name, .dtype = value.dtype, .shape = value.shape}));
     if (i > 0) alone[moved.inputs.back()].constant = value.constant;
   }

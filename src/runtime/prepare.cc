@@ -1,14 +1,10 @@
 #include "runtime/prepare.h"
 
 #include "graph/numbers.h"
-#include "reducenet/error.h"
+#include "runtime/refuse.h"
 
 namespace reducenet {
 namespace {
-
-[[noreturn]] void refuse(const Node& node, const std::string& why) {
-  throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + describe(node.op) + "): " + why);
-}
 
 /// What a node does at inference: settled fades and LeakyReLUs in disguise become what they are.
 Op at_inference(const Node& node) {

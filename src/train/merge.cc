@@ -1,11 +1,9 @@
 #include "train/merge.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include "reducenet/collapse.h"
