@@ -290,7 +290,33 @@ def header():
                 body)
 
 
+EXPORT_STEPS = {"runtime": "runs", "collapsed": "collapsed", "trained": "trained"}
+
+
+def exported_rows():
+    return [row for row in json.loads((RESULTS / "exports.json").read_text())["rows"] if "not exported" not in row]
+
+
+def exports():
+    body = []
+    for exporter in ("TorchScript", "dynamo"):
+        of = [row for row in exported_rows() if row["exporter"] == exporter]
+        done = {step: [row[step] for row in of if "refused" not in row[step]] for step in EXPORT_STEPS}
+        body.append([exporter, len(of), len(done["runtime"]), f"{max(row['distance'] for row in done['runtime']):.1e}",
+                     sum(row["verified"] for row in done["collapsed"]), len(done["trained"])])
+    return rows(["exporter", "networks exported", "run", "largest distance to ONNX Runtime, of the largest answer",
+                 "collapsed and certified", "trained"], body)
+
+
+def exports_refused():
+    return rows(["network", "exporter", "step", "why not"],
+                [[row["network"], row["exporter"], name, row[step]["refused"]] for row in exported_rows()
+                 for step, name in EXPORT_STEPS.items() if "refused" in row[step]])
+
+
 TABLES = {
+    "exports": exports,
+    "exports-refused": exports_refused,
     "header": header,
     "narrow-speed": narrow_speed,
     "narrow-accuracy": narrow_accuracy,
