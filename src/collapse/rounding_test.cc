@@ -75,8 +75,8 @@ TEST(Rounding, OneMatrixKeepsItsSumsOverTheImage) {
   EXPECT_LT(error_of_sums(made, exact), error_of_sums(exact.cast(DType::f32), exact) / 8);
 }
 
-/// 0.013·a·x + 0.987·a·x − a·x nearly, where the last is a BatchNorm's whose vectors come through Identities that another
-/// region reads, too.
+/// 0.013·a·x + 0.987·a·x − a·x nearly, where the last is a BatchNorm's whose vectors come through Identities that
+/// another region reads, too.
 TEST(Rounding, WhatCancelsIsRoundedOnceThoughItsConstantsComeThroughANode) {
   GraphBuilder b("cancels");
   const auto vector = [&](const char* name, const std::vector<double>& values) {
