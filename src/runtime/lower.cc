@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "graph/index_shapes.h"
 #include "graph/resize.h"
 #include "graph/strides.h"
 #include "reducenet/error.h"
@@ -308,13 +309,14 @@ class Lowering {
     Port x = read(node.inputs[0]);
     if (x.shape.size() < 3) refuse(node, "its input must have at least 3 dimensions");
     x.shape = as_planes(x.shape);
-    pool_planes(append(node), x, maximum);
-  }
-  static void pool_planes(Step& step, const Port& x, bool maximum) {
-    const Size2 plane{x.shape[2], x.shape[3]};
-    step.op = maximum ? Op{MaxPool{.kernel = plane}} : Op{AveragePool{.kernel = plane}};
+    Step& step = append(node);
+    step.op = plane_pool(x, maximum);
     step.inputs = {x};
     step.output.shape = {x.shape[0], x.shape[1], 1, 1};
+  }
+  static Op plane_pool(const Port& x, bool maximum) {
+    const Size2 plane{x.shape[2], x.shape[3]};
+    return maximum ? Op{MaxPool{.kernel = plane}} : Op{AveragePool{.kernel = plane}};
   }
 
   /// Means, sums and maxima over the last axes are pools over whole planes; other axes are moved there first.
@@ -325,10 +327,11 @@ class Lowering {
       refuse(node, "the runtime has kernels for means, sums and maxima only");
     }
     Port x = read(node.inputs[0]);
-    std::vector<int64_t> axes = node.inputs.size() > 1 && node.inputs[1] ? weights(node, 1).to_ints() : op.axes;
-    if (axes.empty() && op.none_is_identity) return lower_view(node);
-    std::vector<bool> reduced(x.shape.size(), axes.empty());
-    for (const int64_t axis : axes) reduced[static_cast<size_t>(axis + (axis < 0 ? std::ssize(x.shape) : 0))] = true;
+    const bool listed = node.inputs.size() > 1 && node.inputs[1];
+    const MaybeShape shapes[] = {x.shape, std::nullopt};
+    const Tensor* const values[] = {nullptr, listed ? &weights(node, 1) : nullptr};
+    const size_t inputs = listed ? 2 : 1;
+    const auto reduced = reduced_axes(op, {std::span(shapes).first(inputs), std::span(values).first(inputs)}).value();
     Transpose to_the_end;
     for (const bool last : {false, true}) {
       for (size_t axis = 0; axis < reduced.size(); ++axis) {
@@ -346,28 +349,23 @@ class Lowering {
     if (!planes) x.shape = {1, rows, length, 1};
     const Shape pooled{x.shape[0], x.shape[1], 1, 1};
     const bool sum = op.kind == Kind::sum, view = out != pooled;
-    Port y = sum || view ? between(node, "pooled", Identity{}, {x}, pooled) : append(node).output;
-    pool_planes(program_.steps.back(), x, maximum);
+    const auto stage = [&](const char* what, Op does, std::vector<Port> from, bool last) {
+      if (!last) return between(node, what, std::move(does), std::move(from), pooled);
+      Step& step = append(node);
+      step.op = std::move(does);
+      step.inputs = std::move(from);
+      return step.output;
+    };
+    Port y = stage("pooled", plane_pool(x, maximum), {x}, !sum && !view);
     if (sum) {
       Buffer count{.name = node.name + ".count", .shape = {1}, .place = Buffer::Place::constant};
       count.constant = {static_cast<float>(length)};
       program_.buffers.push_back(std::move(count));
-      const std::vector<Port> factors{y, {static_cast<int>(program_.buffers.size()) - 1, {1}}};
-      const Binary times{Binary::Kind::mul};
-      if (view) {
-        y = between(node, "sum", times, factors, pooled);
-      } else {
-        Step& step = append(node);
-        step.op = times;
-        step.inputs = factors;
-      }
+      const Port times{static_cast<int>(program_.buffers.size()) - 1, {1}};
+      y = stage("sum", Binary{Binary::Kind::mul}, {y, times}, !view);
     }
-    if (!view) return;
     // The reader may want the planes as they are (see flattened_source).
-    Step& step = append(node);
-    step.op = Reshape{};
-    step.inputs = {y};
-    step.macs = 0;
+    if (view) stage("view", Reshape{}, {y}, true);
   }
 
   /// A step on the way to what the node makes, with a buffer of its own.
@@ -413,7 +411,7 @@ class Lowering {
     const auto parameter = [&](size_t i) {
       std::vector<double> values = weights(node, i).to_doubles();
       if (op.kind != Normalize::Kind::layer) return values;
-      const Shape row(x.shape.begin() + op.axis + (op.axis < 0 ? std::ssize(x.shape) : 0), x.shape.end());
+      const Shape row(x.shape.begin() + normalised_axis(op.axis, x.shape.size()), x.shape.end());
       std::vector<double> all;
       for_each_index<1>(row, {broadcast_strides(weights(node, i).shape(), row)},
                         [&](int64_t, const auto& from) { all.push_back(values[static_cast<size_t>(from[0])]); });
