@@ -83,6 +83,9 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
                       {"images_per_s", trained.images_per_s},
                       {"recipe", shown(experiment.recipe)},
                       {"machine", machine()}};
+  if (Json selection = read_json(folder / "survivors.json"); !selection.is_null()) {
+    figures["selection"] = std::move(selection);
+  }
   figures.update(measure_latency(collapsed.graph));
   return figures;
 }

@@ -9,6 +9,7 @@
 #include "reducenet/formats.h"
 #include "train/device.h"
 #include "train/graphs.h"
+#include "train/records.h"
 #include "train/run.h"
 #include "train/schedule.h"
 #include "train/selection.h"
@@ -32,10 +33,12 @@ void Training::begin_fading() {
   state_.survivors.assign(1, 'x');
   if (recipe_.select.by != Recipe::SelectBy::none) {
     message("choosing which activations survive");
-    const Survivors survivors =
+    const Selection selection =
         choose_survivors(recipe_, {network_, feed_, validation_feed_, split_.training, split_.validation, device_});
-    for (const bool survives : survivors) state_.survivors += survives ? '1' : '0';
-    message(fmt::format("{} of {} activations survive: {}", std::ranges::count(survivors, true), survivors.size(),
+    for (const bool survives : selection.survive) state_.survivors += survives ? '1' : '0';
+    write_selection(file("survivors.json"), recipe_.select, candidate_names(graph_), selection);
+    message(fmt::format("{} of {} activations survive: {} (survivors.json says which they are)",
+                        std::ranges::count(selection.survive, true), selection.survive.size(),
                         state_.survivors.substr(1)));
   }
   if (average_) average_->swap();

@@ -141,6 +141,14 @@ std::vector<size_t> candidate_fades(const Graph& graph) {
   return found;
 }
 
+std::vector<std::string> candidate_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes) {
+    if (std::holds_alternative<Fade>(node.op) && node.doc == kCandidate) names.push_back(node.name);
+  }
+  return names;
+}
+
 Graph conclude(const Graph& graph) {
   Graph done = settle(graph);
   for (Node& node : done.nodes) {

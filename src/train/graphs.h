@@ -18,6 +18,8 @@ bool imports(const Recipe& recipe);
 /// Indices among the graph's fades of those that stand for activations which may survive ("select"); the others are the
 /// architecture's own and always go.
 std::vector<size_t> candidate_fades(const Graph& graph);
+/// Their nodes' names.
+std::vector<std::string> candidate_names(const Graph& graph);
 /// Makes a fade of every activation that may vanish, PRelu too: all but those that make weights or probabilities
 /// (sigmoid, hard_sigmoid, tanh, softplus, softsign).
 void open_candidates(Graph& graph);

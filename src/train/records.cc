@@ -6,6 +6,7 @@
 
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
+#include "train/select/select.h"
 
 namespace reducenet::train {
 namespace {
@@ -94,6 +95,19 @@ void MetricsFile::append(const std::string& line) {
   std::ofstream out(path_, std::ios::app);
   out << line << '\n' << std::flush;
   if (!out) throw Error(ErrorKind::io, "cannot write " + path_.string());
+}
+
+void write_selection(const std::filesystem::path& path, const Recipe::Select& recipe,
+                     const std::vector<std::string>& candidates, const Selection& selection) {
+  const Selector& selector = selector_of(recipe);
+  Json rows = Json::array();
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    rows.push_back({{"node", candidates[i]},
+                    {"survives", static_cast<bool>(selection.survive[i])},
+                    {"importance", selection.importance.empty() ? Json() : Json(selection.importance[i])}});
+  }
+  const Json json = {{"by", selector.name}, {"importance", selector.importance}, {"candidates", rows}};
+  write_text(path, json.dump(1) + "\n");
 }
 
 void write_result(const std::filesystem::path& path, const Recipe& recipe, const Result& result) {

@@ -8,6 +8,8 @@
 
 namespace reducenet::train {
 
+struct Selection;
+
 /// metrics.jsonl: one JSON object an epoch, then one with "final": true. Unmeasured figures are null.
 class MetricsFile {
  public:
@@ -23,6 +25,10 @@ class MetricsFile {
   std::filesystem::path path_;
   std::vector<EpochMetrics> history_;
 };
+
+/// survivors.json: which of the candidates, by name, survive, and what each is worth; unranked: null.
+void write_selection(const std::filesystem::path& path, const Recipe::Select& recipe,
+                     const std::vector<std::string>& candidates, const Selection& selection);
 
 /// result.json: recipe, seed, figures and machine.
 void write_result(const std::filesystem::path& path, const Recipe& recipe, const Result& result);

@@ -18,7 +18,7 @@ double deployed_milliseconds(const Graph& deployed, double seconds) {
   return bench(Plan(deployed, {.batch = 1, .threads = 1}), seconds).median_ms;
 }
 
-Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source) {
+Selection choose_survivors(const Recipe& recipe, const SelectionSource& source) {
   Network& network = source.network;
   const std::vector<size_t> fades = candidate_fades(network.graph());
   const auto set = [&](const Survivors& survivors) {
@@ -64,9 +64,9 @@ Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source) 
           source.training_feed.loader(order, {recipe.data.crop, recipe.data.flip, recipe.data.cutout}, seed, epoch)));
     }
   };
-  const Survivors survivors = select(context);
+  Selection selection = select(context);
   set(Survivors(fades.size(), true));
-  return survivors;
+  return selection;
 }
 
 }  // namespace reducenet::train

@@ -13,7 +13,7 @@ struct SelectionSource {
 };
 
 /// Survivors among the network's candidates, as the recipe asks.
-Survivors choose_survivors(const Recipe& recipe, const SelectionSource& source);
+Selection choose_survivors(const Recipe& recipe, const SelectionSource& source);
 
 /// The network settled and collapsed as it is deployed.
 Graph deployable(const Graph& graph);

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "reducenet/collapse.h"
@@ -175,6 +177,13 @@ TEST_F(Systems, LearnedMasksAreNotTheEvenlySpacedOnes) {
       if (std::holds_alternative<Activation>(node.op)) names.push_back(node.name);
     }
     EXPECT_EQ(names.size(), 4U);
+    std::vector<std::string> told;
+    const auto json = nlohmann::json::parse(std::ifstream(out(folder) / "survivors.json"));
+    for (const auto& candidate : json.at("candidates")) {
+      EXPECT_EQ(candidate.at("importance").is_null(), json.at("by") == "uniform");
+      if (candidate.at("survives")) told.push_back(candidate.at("node"));
+    }
+    EXPECT_EQ(told, names);
     EXPECT_LT(convs(deployed_), convs(graph));  // inverted residuals whose activations are gone have merged
     return names;
   };

@@ -110,7 +110,7 @@ class Programming {
 // with c survivors and q units of milliseconds saved, units rounded down. What is chosen is timed as a whole: where
 // savings did not add up, what is missing is asked for on top; where no runs promise that much, candidates stay one
 // after the other while there is time, the dearest by themselves first.
-Survivors select_dp(const SelectionContext& context) {
+Selection select_dp(const SelectionContext& context) {
   const Recipe::Select& recipe = context.recipe;
   const bool timed = recipe.milliseconds > 0;
   double need = timed ? context.milliseconds(Survivors(context.candidates, true)) - recipe.milliseconds : 0;
@@ -121,10 +121,10 @@ Survivors select_dp(const SelectionContext& context) {
     Survivors survivors = programming.solve(need);
     if (survivors.empty() && context.candidates > 0) break;
     const double over = timed ? context.milliseconds(survivors) - recipe.milliseconds : 0;
-    if (over <= 0) return survivors;
+    if (over <= 0) return {std::move(survivors), programming.single_losses()};
     need += over;
   }
-  return most_important(context, programming.single_losses());
+  return by_importance(context, programming.single_losses());
 }
 
 }  // namespace reducenet::train

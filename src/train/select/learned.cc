@@ -26,7 +26,7 @@ std::vector<size_t> ranking(const std::vector<double>& scores) {
 // (DepthShrinker, Fu et al., arXiv 2206.00843, section 3.2.) Under milliseconds the network is timed anew every quarter
 // of the steps.
 //   s ← s − 0.05·g/√v,   v ← 0.9·v + 0.1·mean(g²)
-Survivors select_learned(const SelectionContext& context) {
+Selection select_learned(const SelectionContext& context) {
   const size_t n = context.candidates;
   Network network = context.copy();
   Optimizer optimizer(network, context.optimizer);
@@ -59,7 +59,7 @@ Survivors select_learned(const SelectionContext& context) {
     for (size_t i = 0; i < n; ++i) scores[i] -= 0.05 * gradient[i] / std::sqrt(v + 1e-30);
     optimizer.step(context.recipe.lr, step);
   }
-  return most_important(context, scores);
+  return by_importance(context, std::move(scores));
 }
 
 }  // namespace reducenet::train

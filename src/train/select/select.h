@@ -15,6 +15,12 @@ namespace reducenet::train {
 /// For each candidate, in graph order: whether its activation stays.
 using Survivors = std::vector<bool>;
 
+/// What was chosen, and what each candidate is worth (Selector::importance); empty where the way to choose ranks none.
+struct Selection {
+  Survivors survive;
+  std::vector<double> importance;
+};
+
 /// What a way to choose survivors may look at. Only training and held-out images are behind it.
 struct SelectionContext {
   Recipe::Select recipe;
@@ -34,18 +40,21 @@ struct SelectionContext {
 
 /// A way to choose. Deterministic, but for measured milliseconds.
 struct Selector {
-  std::string_view name, summary;
-  Survivors (*select)(const SelectionContext&);
+  std::string_view name, summary, importance;
+  Selection (*select)(const SelectionContext&);
 };
 
 /// The one table; rows in the order of Recipe::SelectBy, after `none`.
 std::span<const Selector> selectors();
+/// The recipe's way to choose; by = none has none.
+const Selector& selector_of(const Recipe::Select& recipe);
 /// Chooses as the recipe says. Error(usage) when no choice meets its budget.
-Survivors select(const SelectionContext& context);
+Selection select(const SelectionContext& context);
 
 /// The most survivors that the budgets allow, `ranked` giving the choice for each number of them.
 Survivors largest_within(const SelectionContext& context, const std::function<Survivors(size_t)>& ranked);
 /// One after the other, the most important first; passes over those that would break the budget of milliseconds.
 Survivors most_important(const SelectionContext& context, const std::vector<double>& importance);
+Selection by_importance(const SelectionContext& context, std::vector<double> importance);
 
 }  // namespace reducenet::train

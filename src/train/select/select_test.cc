@@ -33,7 +33,7 @@ SelectionContext example(std::vector<double> weight, int64_t count, double milli
 
 Survivors choose(Recipe::SelectBy by, SelectionContext context) {
   context.recipe.by = by;
-  return select(context);
+  return select(context).survive;
 }
 
 Survivors of(const char* text) {
@@ -63,6 +63,22 @@ TEST(Select, UniformIsEvenlySpaced) {
 
 TEST(Select, SensitivityKeepsTheDearest) {
   EXPECT_EQ(choose(By::sensitivity, example({0.1, 0.5, 0.2, 0.4}, 2)), of("0101"));
+}
+
+TEST(Select, SaysWhatEachIsWorth) {
+  const std::vector<double> weight{0.1, 0.5, 0.2, 0.4};
+  for (const By by : {By::sensitivity, By::dp}) {
+    auto context = example(weight, 2);
+    context.recipe.by = by;
+    const Selection selection = select(context);
+    ASSERT_EQ(selection.importance.size(), weight.size());
+    for (size_t i = 0; i < weight.size(); ++i) EXPECT_NEAR(selection.importance[i], weight[i], 1e-12);
+    EXPECT_NE(selector_of(context.recipe).importance, "");
+  }
+  auto context = example(weight, 2);
+  context.recipe.by = By::uniform;
+  EXPECT_TRUE(select(context).importance.empty());
+  EXPECT_EQ(selector_of(context.recipe).importance, "");
 }
 
 TEST(Select, BudgetsOfMillisecondsHold) {

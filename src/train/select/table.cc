@@ -9,20 +9,24 @@
 
 namespace reducenet::train {
 
-Survivors select_uniform(const SelectionContext& context);
-Survivors select_sensitivity(const SelectionContext& context);
-Survivors select_learned(const SelectionContext& context);
-Survivors select_dp(const SelectionContext& context);
-Survivors select_usage(const SelectionContext& context);
+Selection select_uniform(const SelectionContext& context);
+Selection select_sensitivity(const SelectionContext& context);
+Selection select_learned(const SelectionContext& context);
+Selection select_dp(const SelectionContext& context);
+Selection select_usage(const SelectionContext& context);
 
 namespace {
 
+constexpr std::string_view kAlone = "rise of the held-out loss when it alone vanishes";
+
 constexpr std::array kTable{
-    Selector{"uniform", "evenly spaced", select_uniform},
-    Selector{"sensitivity", "those whose removal, one at a time, costs most on held-out images", select_sensitivity},
-    Selector{"learned", "masks trained under the budget", select_learned},
-    Selector{"dp", "the best total over runs of neighbours that vanish together", select_dp},
-    Selector{"usage", "the gated blocks that run for most held-out images", select_usage},
+    Selector{"uniform", "evenly spaced", "", select_uniform},
+    Selector{"sensitivity", "those whose removal, one at a time, costs most on held-out images", kAlone,
+             select_sensitivity},
+    Selector{"learned", "masks trained under the budget", "score of its mask", select_learned},
+    Selector{"dp", "the best total over runs of neighbours that vanish together", kAlone, select_dp},
+    Selector{"usage", "the gated blocks that run for most held-out images",
+             "share of held-out images for which it runs", select_usage},
 };
 
 }  // namespace
@@ -31,9 +35,13 @@ std::span<const Selector> selectors() {
   return kTable;
 }
 
-Survivors select(const SelectionContext& context) {
-  if (context.recipe.by == Recipe::SelectBy::none) return Survivors(context.candidates, true);
-  return kTable.at(static_cast<size_t>(context.recipe.by) - 1).select(context);
+const Selector& selector_of(const Recipe::Select& recipe) {
+  return kTable.at(static_cast<size_t>(recipe.by) - 1);
+}
+
+Selection select(const SelectionContext& context) {
+  if (context.recipe.by == Recipe::SelectBy::none) return {.survive = Survivors(context.candidates, true)};
+  return selector_of(context.recipe).select(context);
 }
 
 namespace {
@@ -84,6 +92,10 @@ Survivors most_important(const SelectionContext& context, const std::vector<doub
     }
   }
   return survivors;
+}
+
+Selection by_importance(const SelectionContext& context, std::vector<double> importance) {
+  return {most_important(context, importance), std::move(importance)};
 }
 
 }  // namespace reducenet::train
