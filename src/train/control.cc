@@ -73,7 +73,7 @@ class Clock : public FadeControl {
   void restore(const std::string& state) override { read_fields(state, now_, shown_, quick_, slow_, least_); }
 
  private:
-  double fraction(int64_t step) const { return static_cast<double>(step) / static_cast<double>(plan_.steps); }
+  double fraction(int64_t step) const { return train::fraction({step, plan_.steps}); }
   /// Moving average over about `steps` steps; the first value starts it.
   static void smooth(double& mean, double value, double steps) {
     mean = mean < 0 ? value : mean + (value - mean) / std::max(1.0, steps);

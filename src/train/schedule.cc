@@ -18,6 +18,10 @@ double between(double from, double to, double weight_of_from) {
 
 }  // namespace
 
+double fraction(const Position& at) {
+  return at.steps == 0 ? 1 : static_cast<double>(at.step) / static_cast<double>(at.steps);
+}
+
 double learning_rate(const Recipe::Optimizer& optimizer, const Position& at) {
   const double step = static_cast<double>(at.step), steps = static_cast<double>(at.steps);
   const bool onecycle = optimizer.schedule == Recipe::Schedule::onecycle;
@@ -93,7 +97,7 @@ double fade_lambda(const Recipe::Fade& fade, double t, int64_t index, int64_t co
 
 double fade_lambda(const Recipe::Fade& fade, const Position& at, int64_t index, int64_t count) {
   const int64_t step = fade.per == Recipe::Per::epoch ? at.step - at.step % at.steps_per_epoch : at.step;
-  return fade_lambda(fade, static_cast<double>(step) / static_cast<double>(at.steps), index, count);
+  return fade_lambda(fade, fraction({step, at.steps}), index, count);
 }
 
 }  // namespace reducenet::train

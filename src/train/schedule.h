@@ -9,6 +9,9 @@ struct Position {
   int64_t step = 0, steps = 1, steps_per_epoch = 1;
 };
 
+/// Of the run, in [0, 1]; a run without steps is at its end.
+double fraction(const Position& at);
+
 /// Learning rate of a step. With r = warm-up steps (onecycle: 0.3·steps when warmup is 0) and u = (step − r)/(steps −
 /// r):
 ///   warm-up    lr·(step + 1)/r   (not for onecycle)
