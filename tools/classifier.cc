@@ -74,11 +74,35 @@ ImageSet load_for(const Preprocessing& preprocessing, const std::string& path, S
   return images;
 }
 
-Tensor real_input(const Preprocessing& preprocessing, const ImageSet& images, int64_t count) {
-  const int64_t n = std::min(count, images.count()), size = images.image_bytes();
-  std::vector<float> pixels(static_cast<size_t>(n * size));
-  for (int64_t i = 0; i < n; ++i) preprocessing.apply(images.image(i), pixels.data() + i * size);
-  return Tensor::of({n, preprocessing.channels, preprocessing.height, preprocessing.width}, pixels);
+int64_t batch_for(const Graph& graph, int64_t wanted) {
+  const Value& input = graph[graph.inputs.at(0)];
+  const bool fixed = input.shape && !input.shape->empty() && input.shape->front() > 0;
+  return fixed ? input.shape->front() : wanted;
+}
+
+std::vector<std::vector<float>> batches_of(const Preprocessing& preprocessing, const ImageSet& images,
+                                           std::span<const int64_t> which, int64_t batch) {
+  const auto all = static_cast<int64_t>(which.size()), size = images.image_bytes();
+  std::vector<std::vector<float>> batches;
+  for (int64_t first = 0; first < all; first += batch) {
+    std::vector<float>& pixels = batches.emplace_back(static_cast<size_t>(batch * size));
+    for (int64_t i = 0; i < batch; ++i) {
+      preprocessing.apply(images.image(which[static_cast<size_t>((first + i) % all)]), pixels.data() + i * size);
+    }
+  }
+  return batches;
+}
+
+std::vector<Tensor> real_inputs(const Graph& graph, const ImageSet& images, int64_t count) {
+  const Preprocessing preprocessing = preprocessing_of(graph);
+  std::vector<int64_t> which(static_cast<size_t>(std::min(count, images.count())));
+  std::iota(which.begin(), which.end(), 0);
+  const int64_t batch = batch_for(graph, static_cast<int64_t>(which.size()));
+  std::vector<Tensor> inputs;
+  for (const std::vector<float>& pixels : batches_of(preprocessing, images, which, batch)) {
+    inputs.push_back(Tensor::of({batch, preprocessing.channels, preprocessing.height, preprocessing.width}, pixels));
+  }
+  return inputs;
 }
 
 int default_threads() {
@@ -86,19 +110,19 @@ int default_threads() {
 }
 
 Classifier::Classifier(const Graph& graph, int64_t batch, int threads, DType dtype)
-    : batch_(batch),
+    : batch_(batch_for(graph, batch)),
       preprocessing_(preprocessing_of(graph)),
       names_(reducenet::class_names(graph.metadata)),
-      plan_(settle(graph), {.batch = batch, .threads = threads, .dtype = dtype, .narrow_everywhere = true}),
-      classes_(plan_.output_size() / batch),
+      plan_(settle(graph), {.batch = batch_, .threads = threads, .dtype = dtype, .narrow_everywhere = true}),
+      classes_(plan_.output_size() / batch_),
       softmax_(!graph.nodes.empty() && std::holds_alternative<Softmax>(graph.nodes.back().op)),
       input_(static_cast<size_t>(plan_.input_size())),
       output_(static_cast<size_t>(plan_.output_size())) {
   const Preprocessing& p = preprocessing_;
-  if (p.channels * p.height * p.width * batch != plan_.input_size()) {
+  if (p.channels * p.height * p.width * batch_ != plan_.input_size()) {
     throw Error(ErrorKind::bad_input,
                 fmt::format("the model's metadata describe {}x{}x{} images, its input takes {} numbers", p.channels,
-                            p.height, p.width, plan_.input_size() / batch));
+                            p.height, p.width, plan_.input_size() / batch_));
   }
   if (!names_.empty() && static_cast<int64_t>(names_.size()) != classes_) {
     throw Error(ErrorKind::bad_input,

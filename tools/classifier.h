@@ -16,15 +16,22 @@ namespace reducenet::cli {
 Preprocessing preprocessing_of(const Graph& graph);
 /// Loads images as `preprocessing` wants them, with a progress bar.
 ImageSet load_for(const Preprocessing& preprocessing, const std::string& path, Split split, bool skip_corrupt = false);
-/// The first `count` images of a set as the model's input [count, C, H, W].
-Tensor real_input(const Preprocessing& preprocessing, const ImageSet& images, int64_t count);
+/// Images in a run: as many as the file fixes for the model's input, `wanted` where it leaves that open.
+int64_t batch_for(const Graph& graph, int64_t wanted);
+/// Images `which` of a set as inputs of so many each, dense floats; the last is filled up with the first images.
+std::vector<std::vector<float>> batches_of(const Preprocessing& preprocessing, const ImageSet& images,
+                                           std::span<const int64_t> which, int64_t batch);
+/// The first `count` images of a set as inputs of the model: one [count, C, H, W], or several of the batch it is fixed
+/// to.
+std::vector<Tensor> real_inputs(const Graph& graph, const ImageSet& images, int64_t count);
 /// Logical processors of this machine.
 int default_threads();
 
 /// A model with one image input and one row of scores, ready to run.
 class Classifier {
  public:
-  /// `dtype`: of every layer that can be, so that scores are those of the number type, whatever this CPU runs faster.
+  /// `batch`: images at once, where the model leaves that open. `dtype`: of every layer that can be, so that scores are
+  /// those of the number type, whatever this CPU runs faster.
   Classifier(const Graph& graph, int64_t batch, int threads, DType dtype = DType::f32);
 
   const Preprocessing& preprocessing() const { return preprocessing_; }

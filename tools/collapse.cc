@@ -65,9 +65,8 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
   VerifyOptions verify_options{
       .samples = options.samples > 0 ? options.samples : affordable_samples(before), .seed = 0, .real_inputs = {}};
   if (!options.data.empty()) {
-    const Preprocessing preprocessing = preprocessing_of(before);
-    const ImageSet images = load_for(preprocessing, options.data, Split::test);
-    verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
+    verify_options.real_inputs =
+        real_inputs(before, load_for(preprocessing_of(before), options.data, Split::test), options.images);
   }
   Certificate certificate = verify(before, collapsed, verify_options);
   const std::filesystem::path model = options.model, out = options.out;

@@ -100,8 +100,7 @@ Entry finish(const Contestant& contestant, const train::Recipe& recipe, const st
   note(fmt::format("{}: trained in {}", contestant.name, clock_time(entry.training.seconds)));
   const Graph deep = load(folder / "model.safetensors");
   Collapsed collapsed = collapse(deep, {.target = contestant.target});
-  entry.certificate =
-      verify(deep, collapsed, {.samples = 4, .real_inputs = {real_input(preprocessing_of(deep), test, 8)}});
+  entry.certificate = verify(deep, collapsed, {.samples = 4, .real_inputs = real_inputs(deep, test, 8)});
   if (!entry.certificate.verified) {
     throw Error(ErrorKind::check_failed, fmt::format("{}: {}", contestant.name, entry.certificate.why));
   }

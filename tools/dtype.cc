@@ -22,15 +22,12 @@ void require_merged(const Graph& graph) {
   }
 }
 
-/// `count` images spread over the set, as inputs of the model, one a batch.
-std::vector<std::vector<float>> spread(const Preprocessing& preprocessing, const ImageSet& images, int64_t count) {
-  std::vector<std::vector<float>> inputs;
-  const int64_t n = std::min(count, images.count());
-  for (int64_t i = 0; i < n; ++i) {
-    inputs.emplace_back(static_cast<size_t>(images.image_bytes()));
-    preprocessing.apply(images.image(i * images.count() / n), inputs.back().data());
-  }
-  return inputs;
+/// `count` images spread over the set.
+std::vector<int64_t> spread(const ImageSet& images, int64_t count) {
+  std::vector<int64_t> which(static_cast<size_t>(std::min(count, images.count())));
+  const auto n = static_cast<int64_t>(which.size());
+  for (int64_t i = 0; i < n; ++i) which[static_cast<size_t>(i)] = i * images.count() / n;
+  return which;
 }
 
 }  // namespace
@@ -38,11 +35,14 @@ std::vector<std::vector<float>> spread(const Preprocessing& preprocessing, const
 Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
   require_merged(graph);
   const Preprocessing preprocessing = preprocessing_of(graph);
-  const auto inputs = spread(preprocessing, load_for(preprocessing, data, Split::train), count);
+  const ImageSet training = load_for(preprocessing, data, Split::train);
+  const std::vector<int64_t> which = spread(training, count);
+  const int64_t batch = batch_for(graph, 1);
+  const auto inputs = batches_of(preprocessing, training, which, batch);
   const ImageSet test = load_for(preprocessing, data, Split::test);
   Graph plain = graph, equalised = equalise(graph);
-  set_quantization(plain, calibrate(plain, inputs, 1));
-  set_quantization(equalised, calibrate(equalised, inputs, 1));
+  set_quantization(plain, calibrate(plain, inputs, batch));
+  set_quantization(equalised, calibrate(equalised, inputs, batch));
 
   Quantised result{.graph = equalised};
   Table table({"", "top-1, %"});
@@ -57,9 +57,9 @@ Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
   row("top1_int8_plain", "int8, not equalised", plain, DType::i8);
   row("top1_int8", "int8, equalised", equalised, DType::i8);
   result.report["n"] = test.count();
-  result.report["calibration_images"] = static_cast<int64_t>(inputs.size());
+  result.report["calibration_images"] = static_cast<int64_t>(which.size());
   result.text =
-      fmt::format("{} test images, ranges from {} training images\n{}", test.count(), inputs.size(), table.str());
+      fmt::format("{} test images, ranges from {} training images\n{}", test.count(), which.size(), table.str());
   return result;
 }
 
@@ -72,7 +72,7 @@ Graph calibrated_for_timing(const Graph& graph) {
   std::normal_distribution<float> normal;
   std::vector<float> noise(static_cast<size_t>(plan.input_size()));
   for (float& value : noise) value = normal(random);
-  set_quantization(result, calibrate(graph, std::vector<std::vector<float>>{noise}, 1));
+  set_quantization(result, calibrate(graph, std::vector<std::vector<float>>{noise}, plan.batch()));
   return result;
 }
 

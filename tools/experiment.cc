@@ -61,8 +61,7 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
   const Collapsed collapsed = deployed_form(model);
   const ImageSet test =
       load_for(preprocessing_of(model), experiment.recipe.data.path, Split::test, experiment.recipe.data.skip_corrupt);
-  const Certificate certificate =
-      verify(model, collapsed, {.samples = 2, .real_inputs = {real_input(preprocessing_of(model), test, 4)}});
+  const Certificate certificate = verify(model, collapsed, {.samples = 2, .real_inputs = real_inputs(model, test, 4)});
   if (!certificate.verified) {
     throw Error(ErrorKind::check_failed, experiment.name + ": the collapse is not certified: " + certificate.why);
   }

@@ -18,9 +18,8 @@ Result verify_models(const Options& options) {
   const Graph a = load(options.a), b = load(options.b);
   VerifyOptions verify_options{.samples = options.samples, .seed = options.seed, .real_inputs = {}};
   if (!options.data.empty()) {
-    const Preprocessing preprocessing = preprocessing_of(a);
-    const ImageSet images = load_for(preprocessing, options.data, Split::test);
-    verify_options.real_inputs.push_back(real_input(preprocessing, images, options.images));
+    verify_options.real_inputs =
+        real_inputs(a, load_for(preprocessing_of(a), options.data, Split::test), options.images);
   }
   Certificate certificate;
   try {

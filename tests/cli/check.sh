@@ -43,6 +43,9 @@ refuses() {
 # absent FILE: what a failed command must not leave behind.
 absent() { if [ -e "$1" ]; then fail "$1 was written"; fi; }
 
+# same FILE FILE: of equal bytes.
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+
 # An image of one pixel: dot.png.
 make_dot() {
   base64 -d >dot.png <<'PNG'

@@ -26,6 +26,14 @@ Graph finished(const std::string& arch, uint64_t seed) {
   return graph;
 }
 
+/// As exporters write models by default: for so many images at once, and no word about their preprocessing.
+Graph exported(int64_t batch) {
+  Graph graph = finished("reduce", 0);
+  set_batch(graph, batch);
+  graph.metadata.clear();
+  return graph;
+}
+
 constexpr Padding kOne{1, 1, 1, 1};
 
 /// Two padded convolutions with a wide middle.
@@ -128,6 +136,8 @@ int main(int, char** argv) {
   save(finished("reduce", 0), folder / "reduce.safetensors");
   save(finished("reduce", 0), folder / "reduce.onnx");
   save(finished("reduce", 1), folder / "other-weights.onnx");
+  save(exported(1), folder / "one-images.onnx");
+  save(exported(3), folder / "three-images.onnx");
   save(finished("article", 0), folder / "article.safetensors");
   save(padded(), folder / "padded.onnx");
   save(residual(), folder / "residual.onnx");

@@ -137,6 +137,20 @@ json '.top1_f32 >= 0 and .top1_int8 >= 0 and .top1_int8_plain >= 0 and .n == 40'
 prints 'int8, equalised' export small.onnx -o int8.safetensors --dtype int8 --data generated:200
 json "any(.steps[]; .kernel == \"conv-int8\") == $fast_bytes" bench int8.safetensors --dtype int8 --seconds 0.05 --steps
 prints 'wrote int8.hpp' export int8.safetensors -o int8.hpp
+# A model that its exporter fixed to a number of images.
+for images in one three; do
+  json '.verified' collapse $images-images.onnx -o fixed.onnx --data generated:200 --samples 4
+  json '.verified' verify $images-images.onnx fixed.onnx --data generated:200
+  json '.n == 40 and .top1_int8 >= 0 and .calibration_images == 20' export fixed.onnx -o fixed.safetensors --dtype int8 --data generated:200 --calibration 20
+  json '.n == 40' eval $images-images.onnx --data generated:200 --batch 7
+  jq .confusion stdout >$images.confusion
+  json '.images[0].predictions | length == 5' predict $images-images.onnx dot.png
+  jq -c '.images[0].predictions[] | .index' stdout >$images.order
+  refuses 2 'fixed batch' bench $images-images.onnx --batch 2
+done
+same one.confusion three.confusion
+same one.order three.order
+
 refuses 2 'needs --data' export small.onnx -o never.onnx --dtype int8
 refuses 2 'collapse the model first' export reduce.onnx -o never.onnx --dtype int8 --data generated:200
 prints 'wrote half.safetensors' export small.onnx -o half.safetensors --dtype bf16

@@ -26,7 +26,6 @@ TOML
 
 # Fails the last command unless FILE… exist and are not empty.
 present() { for file; do [ -s "$file" ] || fail "$file is missing"; done; }
-same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 
 json '.epochs == 4 and .top1 >= 0 and .val_top1 >= 0 and .images_per_s > 0 and .out == "whole"' train tiny.toml --out whole
 present whole/model.safetensors whole/checkpoint.safetensors whole/metrics.jsonl whole/result.json whole/events.*
