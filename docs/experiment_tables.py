@@ -140,6 +140,23 @@ def resnets():
                  f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
 
 
+def worth(name):
+    """One row a candidate of the fan docs/results/NAME: what it was worth in each seed's trunk, and in how many seeds it survives."""
+    def table():
+        seeds, kept = {}, {}  # {seed: {node: importance}}; {survivors: {node: seeds}}
+        for path in (RESULTS / name).glob("k*.json"):
+            cell = json.loads(path.read_text())
+            for candidate in cell["selection"]["candidates"]:
+                seeds.setdefault(cell["seed"], {})[candidate["node"]] = candidate["importance"]
+                count = kept.setdefault(cell["survivors"], {})
+                count[candidate["node"]] = count.get(candidate["node"], 0) + candidate["survives"]
+        steps = [k for k in sorted(kept, reverse=True) if k]
+        body = [[f"`{node}`", *(f"{seeds[seed][node]:+.3f}" for seed in sorted(seeds)), *(kept[k][node] or "" for k in steps)]
+                for node in seeds[min(seeds)]]
+        return rows(["activation", *(f"seed {seed}" for seed in sorted(seeds)), *(f"of {k}" for k in steps)], body)
+    return table
+
+
 def frontier(name):
     """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate."""
     def table():

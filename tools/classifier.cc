@@ -51,7 +51,9 @@ Preprocessing preprocessing_of(const Graph& graph) {
                     input.name));
   }
   const Shape& shape = *input.shape;
-  warn("the model does not say how its images are normalised: using pixels in [0, 1]");
+  warn(
+      "the model does not say how its images are normalised: using pixels in [0, 1] (export --mean … --std … writes it "
+      "into the model)");
   const auto channels = static_cast<size_t>(shape[1]);
   return {.height = shape[2],
           .width = shape[3],

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "dtype.h"
+#include "image_description.h"
 #include "reducenet/collapse.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
@@ -16,10 +17,12 @@ struct Options {
   std::string model, out, data;
   DType dtype = DType::f32;
   int64_t calibration = 256;
+  ImageDescription images;
 };
 
 Result export_model(const Options& options) {
   Graph graph = load(options.model);
+  describe_images(graph, options.images);
   Quantised quantised;
   switch (options.dtype) {
     case DType::i8:
@@ -60,6 +63,7 @@ Action declare_export(CLI::App& app) {
                  "Images: ranges for int8 from the training ones, accuracy from the test ones");
   app.add_option("--calibration", options->calibration, "Training images that the ranges are taken from (256)")
       ->check(CLI::PositiveNumber);
+  add_image_description(app, options->images);
   return [options] { return export_model(*options); };
 }
 

@@ -36,7 +36,8 @@ constexpr Verb verbs[] = {
      declare_bench},
     {"export", "Save a model in another format, or as a C++ header",
      "  reducenet export small.safetensors -o small.onnx\n"
-     "  reducenet export small.onnx -o small.hpp\n",
+     "  reducenet export small.onnx -o small.hpp\n"
+     "  reducenet export resnet.onnx -o described.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n",
      declare_export},
     {"inspect", "Layers, shapes, MACs, parameters; what is linear and what is not",
      "  reducenet inspect deep.onnx\n"

@@ -150,6 +150,25 @@ for images in one three; do
 done
 same one.confusion three.confusion
 same one.order three.order
+# What it does not say about its images is written into it.
+printf 'class %s\n' 0 1 2 3 4 5 6 7 8 9 >class-names
+json '.images' predict one-images.onnx dot.png
+grep -q 'does not say' stderr || fail 'no warning that the model does not say how its images are normalised'
+json '.bytes > 0' export one-images.onnx -o described.onnx --mean 0.5 --std 0.25,0.25,0.25 --class-names class-names
+json '.images[0].predictions[0].class | startswith("class ")' predict described.onnx dot.png
+jq -c '.images[0].predictions[] | [.index, .probability]' stdout >described.scores
+[ ! -s stderr ] || fail 'a warning'
+json '.images' predict reduce.onnx dot.png
+jq -c '.images[0].predictions[] | [.index, .probability]' stdout >reduce.scores
+same described.scores reduce.scores
+refuses 2 'divide by 255' export one-images.onnx -o never.onnx --mean 127 --std 127
+refuses 2 'given together' export one-images.onnx -o never.onnx --mean 0.5
+refuses 2 '2 values.*3 channels' export one-images.onnx -o never.onnx --mean 0.5,0.5 --std 0.25
+refuses 2 'std: 0 makes no sense' export one-images.onnx -o never.onnx --mean 0.5 --std 0
+refuses 2 'takes 16x16' export one-images.onnx -o never.onnx --mean 0.5 --std 0.25 --size 8x8
+head -n 9 class-names >few-names
+refuses 3 '9 names.*10 outputs' export one-images.onnx -o never.onnx --class-names few-names
+absent never.onnx
 
 refuses 2 'needs --data' export small.onnx -o never.onnx --dtype int8
 refuses 2 'collapse the model first' export reduce.onnx -o never.onnx --dtype int8 --data generated:200

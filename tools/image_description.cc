@@ -1,0 +1,106 @@
+#include "image_description.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <limits>
+
+#include "reducenet/data.h"
+#include "reducenet/error.h"
+
+namespace reducenet::cli {
+namespace {
+
+[[noreturn]] void refuse(const std::string& why) {
+  throw Error(ErrorKind::usage, why);
+}
+
+/// One value a channel, at least `least`; a single one is every channel's.
+std::vector<double> by_channel(const char* option, std::vector<double> values, int64_t channels, double least) {
+  if (values.size() == 1) values.resize(static_cast<size_t>(channels), values[0]);
+  if (static_cast<int64_t>(values.size()) != channels) {
+    refuse(fmt::format("{}: {} values, and the model's images have {} channels", option, values.size(), channels));
+  }
+  for (const double value : values) {
+    if (value > 1) {
+      refuse(fmt::format("{}: {} is of pixels up to 255; pixels here are in [0, 1], so divide by 255", option, value));
+    }
+    if (!(value >= least)) refuse(fmt::format("{}: {} makes no sense", option, value));
+  }
+  return values;
+}
+
+void describe_pixels(Graph& graph, const ImageDescription& given) {
+  if (given.mean.empty() || given.std.empty()) refuse("--mean and --std are given together");
+  const Value& input = graph[graph.inputs.at(0)];
+  if (!input.shape || input.shape->size() != 4 || ((*input.shape)[1] != 1 && (*input.shape)[1] != 3)) {
+    throw Error(ErrorKind::unsupported, fmt::format("input '{}' takes no images of one or three channels", input.name));
+  }
+  const Shape& shape = *input.shape;
+  Preprocessing images{.height = shape[2], .width = shape[3], .channels = shape[1]};
+  const bool open = images.height <= 0 || images.width <= 0;
+  if (given.size.empty()) {
+    if (open) refuse(fmt::format("input '{}' takes images of any size: say which with --size", input.name));
+  } else {
+    const int64_t height = given.size.front(), width = given.size.back();
+    if ((images.height > 0 && images.height != height) || (images.width > 0 && images.width != width)) {
+      refuse(fmt::format("--size: the model takes {}x{} images", images.height, images.width));
+    }
+    images.height = height;
+    images.width = width;
+  }
+  images.mean = by_channel("--mean", given.mean, images.channels, 0);
+  images.std = by_channel("--std", given.std, images.channels, std::numeric_limits<double>::min());
+  images.channel_order = given.channel_order;
+  images.to_metadata(graph.metadata);
+}
+
+void describe_classes(Graph& graph, const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw Error(ErrorKind::io, "cannot read " + path);
+  std::vector<std::string> names;
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) names.push_back(line);
+  }
+  const Value& output = graph[graph.outputs.at(0)];
+  const int64_t classes = output.shape && !output.shape->empty() ? output.shape->back() : 0;
+  if (names.empty() || (classes > 0 && static_cast<int64_t>(names.size()) != classes)) {
+    throw Error(ErrorKind::bad_input,
+                fmt::format("{}: {} names, and the model has {} outputs", path, names.size(), classes));
+  }
+  set_class_names(graph.metadata, names);
+}
+
+}  // namespace
+
+void add_image_description(CLI::App& app, ImageDescription& description) {
+  app.add_option("--mean", description.mean, "Of pixels in [0, 1], by channel: what the model's training subtracted")
+      ->delimiter(',')
+      ->option_text("R,G,B");
+  app.add_option("--std", description.std, "Of pixels in [0, 1], by channel: what it divided by")
+      ->delimiter(',')
+      ->option_text("R,G,B");
+  app.add_option("--size", description.size,
+                 "Height and width of the images (one number: both), where the model takes any")
+      ->delimiter('x')
+      ->expected(1, 2)
+      ->check(CLI::PositiveNumber)
+      ->option_text("HxW");
+  app.add_option("--channel-order", description.channel_order, "Of the model's input (RGB)")
+      ->check(CLI::IsMember({"RGB", "BGR"}))
+      ->option_text("RGB|BGR");
+  app.add_option("--class-names", description.names, "File with a name a line, in the order of the model's scores")
+      ->option_text("FILE");
+}
+
+void describe_images(Graph& graph, const ImageDescription& description) {
+  const bool pixels = !description.mean.empty() || !description.std.empty();
+  if (pixels) describe_pixels(graph, description);
+  if (!pixels && (!description.size.empty() || description.channel_order != "RGB")) {
+    refuse("--size and --channel-order go with --mean and --std");
+  }
+  if (!description.names.empty()) describe_classes(graph, description.names);
+}
+
+}  // namespace reducenet::cli
