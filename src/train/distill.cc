@@ -11,6 +11,7 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "train/graphs.h"
+#include "train/open_batch.h"
 
 namespace reducenet::train {
 namespace {
@@ -101,6 +102,22 @@ Graph load_teacher(const std::filesystem::path& path, const Graph& student) {
   const auto& mine = student[student.outputs.front()].shape;
   const auto& its = graph[graph.outputs.front()].shape;
   if (mine && its && mine->back() != its->back()) refuse("it has another number of classes");
+  const auto& images = student[student.inputs.front()].shape;
+  const auto input = graph[graph.inputs.front()].shape;
+  if (!images || !input) return graph;
+  const Shape size(images->begin() + 1, images->end());
+  const auto fits = [](int64_t its_size, int64_t ours) { return its_size <= 0 || its_size == ours; };
+  if (!std::equal(input->begin() + 1, input->end(), size.begin(), size.end(), fits)) {
+    refuse("its input is " + to_string(*input));
+  }
+  if (input->front() > 0) {
+    try {
+      open_batch(graph, size);
+      check_images_apart(graph, size);
+    } catch (const Error& error) {
+      refuse(error.what());
+    }
+  }
   return graph;
 }
 

@@ -32,7 +32,8 @@ class Teacher {
 /// T²·KL(softmax(teacher/T) ‖ softmax(student/T)), a mean over the batch (Hinton et al., arXiv 1503.02531).
 at::Tensor distillation_loss(const at::Tensor& student, const at::Tensor& teacher, double temperature);
 
-/// A teacher from a file. Error(usage) when it sees images differently prepared or names other classes than `student`.
+/// A teacher from a file. Error(usage) when it sees images differently prepared or names other classes than `student`;
+/// a batch that it is fixed to is opened (open_batch.h), or it is refused.
 Graph load_teacher(const std::filesystem::path& path, const Graph& student);
 
 }  // namespace reducenet::train

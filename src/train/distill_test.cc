@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "reducenet/arch.h"
+#include "reducenet/builder.h"
 #include "reducenet/formats.h"
 #include "train/graphs.h"
 #include "train/testing.h"
@@ -110,6 +111,19 @@ TEST_F(Distilled, AStudentFollowsItsTeacherAlone) {
                                "optimizer.lr=0.05", "train.epochs=6", "train.seed=3"});
   const Result result = run(recipe, {.out = out("student")});
   EXPECT_LT(result.history.back().loss, 0.5 * result.history.front().loss);
+}
+
+TEST_F(Distilled, ATeacherMayBeFixedToABatch) {
+  GraphBuilder b("teacher", 1);
+  const ValueId x = b.conv("conv", b.input("x", {1, 3, 16, 16}), 4, {16, 16}, {});
+  b.output(b.gemm(
+      "fc", b.node("view", Reshape{}, {x, b.constant("shape", Tensor::of({2}, std::vector<int64_t>{1, 4}))}), 10));
+  save(std::move(b).finish(), out("teacher.onnx"));
+  const std::string path = "distill.teacher=" + out("teacher.onnx").string();
+  EXPECT_FALSE(run(small({path.c_str(), "train.epochs=1"}), {.out = out("a")}).interrupted);
+  const auto [kind, text] = failure(small({path.c_str(), "model.height=12", "model.width=12"}), {.out = out("b")});
+  EXPECT_EQ(kind, ErrorKind::usage);
+  expect_contains(text, "its input is 1x3x16x16");
 }
 
 TEST_F(Distilled, TeachersThatDoNotFitAreRefused) {

@@ -184,7 +184,12 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   if (!scores || scores->size() != 2 || scores->back() != classes) {
     replace_head(graph, classes, static_cast<uint64_t>(recipe.train.seed));
   } else if (const auto names = class_names(graph.metadata); !names.empty() && names != images.class_names) {
-    throw Error(ErrorKind::usage, from.string() + ": its classes are others than the data's, or in another order");
+    const auto [theirs, ours] = std::ranges::mismatch(names, images.class_names);
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("{}: its classes are others than the data's, or in another order: '{}' where they have '{}'",
+                    from.string(), theirs == names.end() ? "" : *theirs,
+                    ours == images.class_names.end() ? "" : *ours));
   }
   if (recipe.model.batch_norm) normalise(graph, images);
   return graph;
