@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <new>
+#include <set>
 #include <string_view>
 
 #include "reducenet/error.h"
@@ -107,6 +108,8 @@ void note(const std::string& message) {
 }
 
 void warn(const std::string& message) {
+  static std::set<std::string> said;
+  if (!said.insert(message).second) return;
   std::fprintf(stderr, "warning: %s\n", message.c_str());
 }
 

@@ -36,7 +36,7 @@ int run(std::span<const Verb> verbs, int argc, char** argv) noexcept;
 bool interactive();
 /// A line on stderr.
 void note(const std::string& message);
-/// The same, marked as a warning.
+/// The same, marked as a warning; what was said before is not said again. For one thread.
 void warn(const std::string& message);
 
 /// 1234567 → "1.23 M".
