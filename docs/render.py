@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-from experiment_tables import experiments, frontier, ingredients, resnets, systems
+from experiment_tables import experiments, frontier, ingredients, resnets, systems, worth
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
 
@@ -351,6 +351,7 @@ TABLES = {
     "resnets-narrow": resnets,
     "fan11-narrow": frontier("fan11-narrow"),
     "fan29-narrow": frontier("fan29-narrow"),
+    "worth-fan29-narrow": worth("fan29-narrow"),
     "frontier11-narrow": frontier("frontier11-narrow"),
     "frontier29-narrow": frontier("frontier29-narrow"),
     "fading-narrow": ingredients("fading-narrow", "plain11-20-epochs", "20-epochs"),
