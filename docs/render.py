@@ -347,6 +347,7 @@ TABLES = {
     "fading": experiments("fading"),
     "imported": ingredients("imported", "resnet20"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
+    "selectors-narrow": ingredients("selectors-narrow", "sensitivity"),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets-narrow": resnets,
     "fan11-narrow": frontier("fan11-narrow"),

@@ -80,6 +80,8 @@ def run_cell(tool, grid, cell, seed, data, threads, before):
               "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "out")},
               "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
     result["train"].pop("out", None)
+    if (survivors := out / "survivors.json").exists():
+        result["selection"] = json.loads(survivors.read_text())
     target = ROOT / "docs/results" / grid["name"] / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
