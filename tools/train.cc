@@ -30,7 +30,7 @@ train::Recipe recipe_of(const Options& options) {
 }
 
 std::string progress_note(const train::Progress& p) {
-  if (!p.stage.empty()) return fmt::format("{}  {:.0f} images/s", p.stage, p.images_per_s);
+  if (!p.stage.empty()) return p.stage + (p.images_per_s > 0 ? fmt::format("  {:.0f} images/s", p.images_per_s) : "");
   std::string note =
       fmt::format("epoch {}/{}  loss {:.3f}  top-1 {:.1f} %", p.epoch + 1, p.epochs, p.loss, 100 * p.accuracy);
   if (p.fade.max > 0) note += fmt::format("  λ {:.2f}", p.fade.mean);

@@ -33,8 +33,8 @@ void Training::begin_fading() {
   state_.survivors.assign(1, 'x');
   if (recipe_.select.by != Recipe::SelectBy::none) {
     message("choosing which activations survive");
-    const Selection selection =
-        choose_survivors(recipe_, {network_, feed_, validation_feed_, split_.training, split_.validation, device_});
+    const Selection selection = choose_survivors(
+        recipe_, {network_, feed_, validation_feed_, split_.training, split_.validation, device_, options_});
     for (const bool survives : selection.survive) state_.survivors += survives ? '1' : '0';
     write_selection(file("survivors.json"), recipe_.select, candidate_names(graph_), selection);
     message(fmt::format("{} of {} activations survive: {} (survivors.json says which they are)",
@@ -115,6 +115,7 @@ bool Training::train_epoch() {
   do {
     if (!state_.begun && state_.step == begins) {
       loader.reset();
+      if (state_.step % steps_per_epoch_ != 0) save();  // nothing is lost when the choice of survivors is interrupted
       begin_fading();
     }
     if (!loader) loader.reset(new Loader(epoch_loader(epoch, state_.step % steps_per_epoch_)));

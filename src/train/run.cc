@@ -14,6 +14,7 @@
 #include "train/device.h"
 #include "train/recipe_check.h"
 #include "train/ridge.h"
+#include "train/selection.h"
 #include "train/sources.h"
 
 namespace reducenet::train {
@@ -142,12 +143,16 @@ void Training::make_teacher() {
 
 Result Training::go() {
   start_or_resume();
-  while (state_.step < steps_) {
-    if (train_epoch()) continue;
-    save();
-    return interrupted();
+  try {
+    while (state_.step < steps_) {
+      if (train_epoch()) continue;
+      save();
+      return interrupted();
+    }
+    return finish();
+  } catch (const Stopped&) {
+    return interrupted();  // from the checkpoint before the choice
   }
-  return finish();
 }
 
 Result Training::interrupted() const {

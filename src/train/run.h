@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -18,18 +17,10 @@
 #include "train/optimizer.h"
 #include "train/recording.h"
 #include "train/records.h"
+#include "train/stopwatch.h"
 #include "train/tensorboard.h"
 
 namespace reducenet::train {
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
 
 /// What a step's forward makes of a batch, on the device.
 struct Losses {

@@ -87,6 +87,32 @@ TEST_F(Run, InterruptedAndResumedIsTheSameBitForBit) {
   }
 }
 
+TEST_F(Run, AChoiceOfSurvivorsCanBeInterrupted) {
+  for (const char* by : {"select.by=sensitivity", "select.by=dp", "select.by=learned"}) {
+    for (const char* start : {"fade.start=0.25", "fade.start=0.3334"}) {  // inside the first epoch, and at its end
+      const Recipe recipe = small({by, start, "model.fades=[]", "model.arch=plain", "select.count=1",
+                                   "select.images=32", "select.steps=4", "fade.end=0.7", "optimizer.lr=0.01"});
+      const Result whole = run(recipe, {.out = out("whole")});
+      std::atomic<bool> stop = false;
+      Progress last;
+      const auto stop_in_choice = [&](const Progress& p) {
+        if (p.stage.empty() || p.step == 0) return;
+        last = p;
+        stop = true;
+      };
+      EXPECT_TRUE(run(recipe, {.out = out("parts"), .on_step = stop_in_choice, .stop = &stop}).interrupted);
+      EXPECT_EQ(last.step, 1);
+      EXPECT_GT(last.steps, 1);
+      const Result parts = run(recipe, {.out = out("parts"), .resume = true});
+      expect_same_tensors(out("whole") / "model.safetensors", out("parts") / "model.safetensors");
+      EXPECT_EQ(bytes_of(out("whole") / "survivors.json"), bytes_of(out("parts") / "survivors.json"));
+      EXPECT_EQ(whole.history.size(), parts.history.size());
+      fs::remove_all(out("whole"));
+      fs::remove_all(out("parts"));
+    }
+  }
+}
+
 TEST_F(Run, SeedsDecide) {
   const Result a = run(small({"train.epochs=1"}), {.out = out("a")});
   const Result b = run(small({"train.epochs=1"}), {.out = out("b")});

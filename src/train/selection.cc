@@ -7,6 +7,7 @@
 #include "reducenet/runtime.h"
 #include "train/gates.h"
 #include "train/graphs.h"
+#include "train/stopwatch.h"
 
 namespace reducenet::train {
 
@@ -47,6 +48,16 @@ Selection choose_survivors(const Recipe& recipe, const SelectionSource& source) 
   };
   context.copy = [&] { return Network(network.graph(), {.fused = false}, source.device); };
   context.optimizer = recipe.optimizer;
+  const Stopwatch clock;
+  context.progress = [&](size_t done, size_t parts) {
+    if (source.options.stop != nullptr && *source.options.stop) throw Stopped{};
+    if (!source.options.on_step) return;
+    source.options.on_step(
+        {.step = static_cast<int64_t>(done),
+         .steps = static_cast<int64_t>(parts),
+         .seconds_left = clock.seconds() * static_cast<double>(parts - done) / static_cast<double>(done),
+         .stage = "choosing which activations survive"});
+  };
   // Epochs of their own, counted backwards: other orders and augmentations than the training's.
   int64_t epoch = 0;
   std::vector<int32_t> order;

@@ -10,9 +10,13 @@ struct SelectionSource {
   Feed &training_feed, &validation_feed;
   std::span<const int32_t> training, validation;
   at::Device device;
+  const Options& options;  ///< whose on_step hears of it, and whose stop ends it
 };
 
-/// Survivors among the network's candidates, as the recipe asks.
+/// Thrown when it is asked to stop.
+struct Stopped {};
+
+/// Survivors among the network's candidates, as the recipe asks. After Stopped the fades are as they happened to be.
 Selection choose_survivors(const Recipe& recipe, const SelectionSource& source);
 
 /// The network settled and collapsed as it is deployed.

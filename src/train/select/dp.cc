@@ -31,12 +31,16 @@ class Programming {
   void measure(bool milliseconds) {
     const Survivors all(static_cast<size_t>(n_), true);
     const double base = context_.loss(all), slow = milliseconds ? context_.milliseconds(all) : 0;
+    const auto last = [&](int64_t i) { return std::min(n_, i + 1 + span_); };
+    size_t runs = 0, done = 0;
+    for (int64_t i = -1; i < n_; ++i) runs += static_cast<size_t>(std::max<int64_t>(0, last(i) - i - 1));
     for (int64_t i = -1; i < n_; ++i) {
-      for (int64_t j = i + 2; j <= std::min(n_, i + 1 + span_); ++j) {
+      for (int64_t j = i + 2; j <= last(i); ++j) {
         Survivors survivors = all;
         std::fill(survivors.begin() + i + 1, survivors.begin() + j, false);
         gap(i, j).loss = context_.loss(survivors) - base;
         if (milliseconds) gap(i, j).saving = std::max(0.0, slow - context_.milliseconds(survivors));
+        context_.done(++done, runs);
       }
     }
   }

@@ -58,6 +58,7 @@ Selection select_learned(const SelectionContext& context) {
     v = (step == 0 ? 1 : 0.1) * square / static_cast<double>(n) + (step == 0 ? 0 : 0.9) * v;
     for (size_t i = 0; i < n; ++i) scores[i] -= 0.05 * gradient[i] / std::sqrt(v + 1e-30);
     optimizer.step(context.recipe.lr, step);
+    context.done(static_cast<size_t>(step + 1), static_cast<size_t>(context.recipe.steps));
   }
   return by_importance(context, std::move(scores));
 }

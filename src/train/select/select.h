@@ -36,6 +36,11 @@ struct SelectionContext {
   std::vector<size_t> fades;
   std::function<Labelled()> next_batch;
   Recipe::Optimizer optimizer;
+  /// Told after each of the equal parts that the choice consists of; may throw to end it. Empty: nobody asks.
+  std::function<void(size_t done, size_t parts)> progress;
+  void done(size_t part, size_t parts) const {
+    if (progress) progress(part, parts);
+  }
 };
 
 /// A way to choose. Deterministic, but for measured milliseconds.

@@ -11,6 +11,7 @@ Selection select_sensitivity(const SelectionContext& context) {
     Survivors others = all;
     others[i] = false;
     importance.push_back(context.loss(others) - base);
+    context.done(i + 1, context.candidates);
   }
   return by_importance(context, std::move(importance));
 }
