@@ -289,9 +289,9 @@ const FrontierCell* run_first_free(const std::vector<const FrontierCell*>& pendi
   return nullptr;
 }
 
-/// `done`, `total`: epochs of the grid before the cell, and in all.
+/// `done`, `total`: epochs of the grid before the cell, and in all. A stage beside training has the bar for itself.
 void show(Progress& bar, const FrontierCell& cell, const train::Progress& p, double done, double total) {
-  if (!p.stage.empty()) return;
+  if (!p.stage.empty()) return bar.update(p.step, p.steps, cell.name + "  " + p.stage, p.seconds_left);
   constexpr double scale = 1000;
   const auto steps = static_cast<double>(p.steps), epochs = static_cast<double>(p.epochs);
   const double epochs_left = std::max(1e-9, epochs * static_cast<double>(p.steps - p.step) / steps);

@@ -99,7 +99,7 @@ Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, 
   ExperimentOptions run = options_.run;
   run.on_message = [&bar](const std::string& message) { bar.line(message); };
   run.on_step = [&bar](const train::Progress& p) {
-    if (!p.stage.empty()) return;
+    if (!p.stage.empty()) return bar.update(p.step, p.steps, p.stage, p.seconds_left);
     bar.update(p.step, p.steps,
                fmt::format("epoch {}/{}  loss {:.3f}  λ {:.2f}", p.epoch + 1, p.epochs, p.loss, p.fade.mean),
                p.seconds_left);
