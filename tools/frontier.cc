@@ -158,6 +158,59 @@ Json point_of(const Group& group, const Options& options) {
           {"command", command_of(options, group.name + "-s*")}};
 }
 
+/// By activation, in the network's order, and at each step: what it was worth (a mean over seeds; null where the choice
+/// ranks none) and in how many of the seeds it stayed. Null when no step is done.
+Json worth_of(const std::vector<FrontierCell>& cells, const std::map<std::string, Json>& results) {
+  struct Sum {
+    double importance = 0;
+    bool ranked = true;
+    int64_t kept = 0, seeds = 0;
+  };
+  std::vector<std::string> steps, nodes;
+  std::map<std::pair<std::string, std::string>, Sum> sums;  // by node, step
+  std::string meaning;
+  const auto place = [](std::vector<std::string>& names, const std::string& name) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  };
+  for (const FrontierCell& cell : cells) {
+    const auto found = results.find(cell.name);
+    if (cell.kind != FrontierCell::Kind::step || found == results.end() || !found->second.contains("selection"))
+      continue;
+    const std::string step = fmt::format("k{}", cell.survivors);
+    place(steps, step);
+    const Json& selection = found->second.at("selection");
+    meaning = selection.at("importance");
+    for (const Json& candidate : selection.at("candidates")) {
+      const std::string node = candidate.at("node");
+      place(nodes, node);
+      Sum& sum = sums[{node, step}];
+      const Json& importance = candidate.at("importance");
+      sum.ranked &= !importance.is_null();
+      sum.importance += importance.is_null() ? 0 : importance.get<double>();
+      sum.kept += candidate.at("survives").get<bool>();
+      ++sum.seeds;
+    }
+  }
+  if (nodes.empty()) return nullptr;
+  Json rows = Json::array();
+  for (const std::string& node : nodes) {
+    Json at = Json::array();
+    for (const std::string& step : steps) {
+      const auto sum = sums.find({node, step});
+      if (sum == sums.end()) {
+        at.push_back(nullptr);  // it had gone before
+        continue;
+      }
+      const auto& [importance, ranked, kept, seeds] = sum->second;
+      at.push_back({{"importance", ranked ? Json(importance / static_cast<double>(seeds)) : Json()},
+                    {"kept", kept},
+                    {"seeds", seeds}});
+    }
+    rows.push_back({{"node", node}, {"at", at}});
+  }
+  return {{"importance", meaning}, {"steps", steps}, {"rows", rows}};
+}
+
 /// frontier.json and index.html from the cells that are done.
 Json write_results(const std::vector<FrontierCell>& cells, const Options& options) {
   std::map<std::string, Json> results;
@@ -179,8 +232,9 @@ Json write_results(const std::vector<FrontierCell>& cells, const Options& option
   }
   Json points = Json::array();
   for (const Group& group : grouped(cells, results)) points.push_back(point_of(group, options));
-  const Json json = {
-      {"version", 1}, {"recipe", options.recipe}, {"points", points}, {"cells", all}, {"pending", pending}};
+  const Json worth = worth_of(cells, results);
+  const Json json = {{"version", 1}, {"recipe", options.recipe}, {"points", points},
+                     {"cells", all}, {"pending", pending},       {"worth", worth}};
   write_json(options.out / "frontier.json", json);
   write_page(
       options.out / "index.html",
@@ -204,7 +258,8 @@ Json write_results(const std::vector<FrontierCell>& cells, const Options& option
          {{"key", "kparams"}, {"label", "k params."}, {"digits", 1}},
          {{"key", "epochs"}, {"label", "epochs"}},
          {{"key", "train_minutes"}, {"label", "training, min"}, {"digits", 1}}}},
-       {"points", points}});
+       {"points", points},
+       {"worth", worth}});
   return json;
 }
 

@@ -2,6 +2,7 @@
 """explore.py PAGE: drives headless Chromium over the page of `frontier` or `squeeze`: every point is drawn, hovering one shows
 its command, the table sorts, and the axes change. Offline: the page is a file. Exit code 77: no browser here."""
 import base64
+import fractions
 import json
 import pathlib
 import shutil
@@ -81,8 +82,8 @@ def test(browser, page):
     # The table sorts by a column of numbers, both ways.
     column = browser.run("return data.columns.findIndex(c => c.key === 'top1')")
     for sign in (-1, 1):
-        browser.run(f"document.querySelectorAll('th')[{column}].click()")
-        values = browser.run(f"return [...document.querySelectorAll('tbody tr')].map(r => Number(r.children[{column}].textContent))")
+        browser.run(f"document.querySelectorAll('#table th')[{column}].click()")
+        values = browser.run(f"return [...document.querySelectorAll('#table tbody tr')].map(r => Number(r.children[{column}].textContent))")
         check(len(values) == len(points) and values == sorted(values, reverse=sign < 0), "the table does not sort")
 
     # Another horizontal axis.
@@ -90,6 +91,13 @@ def test(browser, page):
     browser.run(f"const s = document.getElementById('x'); s.value = '{keys[1]}'; s.dispatchEvent(new Event('change'))")
     at = browser.run("return chart.data.datasets.flatMap(d => d.data.map(p => p.x))")
     check(sorted(at) == sorted(p[keys[1]] for p in points), "the axis does not change")
+    # What each activation is worth: one row each, as many that stay as each step says.
+    rows = browser.run("return [...document.querySelectorAll('#worth tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+    steps = browser.run("return data.worth ? data.worth.steps : []")
+    for column, step in enumerate(steps, 1):
+        stay = sum(fractions.Fraction(cells[column].split()[-1]) for cells in rows if cells[column])
+        check(f"k{stay}" == step, f"{stay} activations stay in {step}")
+    check(bool(steps) == (not browser.run("return document.getElementById('worth').hidden")), "the table of activations is hidden")
     errors = [entry for entry in browser.do("se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
     check(not errors, f"errors in the page: {errors}")
     return len(points)
