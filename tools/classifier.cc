@@ -47,8 +47,10 @@ Preprocessing preprocessing_of(const Graph& graph) {
       std::any_of(input.shape->begin() + 1, input.shape->end(), [](int64_t d) { return d <= 0; })) {
     throw Error(
         ErrorKind::unsupported,
-        fmt::format("input \"{}\" is no image of known size, and the model's metadata do not say how to make it",
-                    input.name));
+        fmt::format(
+            "input \"{}\" is no image of known size, and the model's metadata do not say how to make it (export "
+            "--mean … --std … --size HxW writes it into the model)",
+            input.name));
   }
   const Shape& shape = *input.shape;
   warn(

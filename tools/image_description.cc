@@ -48,6 +48,8 @@ void describe_pixels(Graph& graph, const ImageDescription& given) {
     }
     images.height = height;
     images.width = width;
+    graph[graph.inputs[0]].shape = Shape{shape[0], shape[1], height, width};
+    reinfer_shapes(graph);
   }
   images.mean = by_channel("--mean", given.mean, images.channels, 0);
   images.std = by_channel("--std", given.std, images.channels, std::numeric_limits<double>::min());
@@ -82,7 +84,7 @@ void add_image_description(CLI::App& app, ImageDescription& description) {
       ->delimiter(',')
       ->option_text("R,G,B");
   app.add_option("--size", description.size,
-                 "Height and width of the images (one number: both), where the model takes any")
+                 "Where the model takes images of any size: the height and width it is fixed to (one number: both)")
       ->delimiter('x')
       ->expected(1, 2)
       ->check(CLI::PositiveNumber)

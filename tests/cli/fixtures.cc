@@ -34,6 +34,15 @@ Graph exported(int64_t batch) {
   return graph;
 }
 
+/// The same for images of any number and size.
+Graph of_any_size() {
+  Graph graph = finished("reduce", 0);
+  graph[graph.inputs[0]].shape = Shape{-1, 3, -1, -1};
+  reinfer_shapes(graph);
+  graph.metadata.clear();
+  return graph;
+}
+
 constexpr Padding kOne{1, 1, 1, 1};
 
 /// Two padded convolutions with a wide middle.
@@ -137,6 +146,7 @@ int main(int, char** argv) {
   save(finished("reduce", 0), folder / "reduce.onnx");
   save(finished("reduce", 1), folder / "other-weights.onnx");
   save(exported(1), folder / "one-images.onnx");
+  save(of_any_size(), folder / "any-size.onnx");
   save(exported(3), folder / "three-images.onnx");
   save(finished("article", 0), folder / "article.safetensors");
   save(padded(), folder / "padded.onnx");

@@ -161,6 +161,11 @@ jq -c '.images[0].predictions[] | [.index, .probability]' stdout >described.scor
 json '.images' predict reduce.onnx dot.png
 jq -c '.images[0].predictions[] | [.index, .probability]' stdout >reduce.scores
 same described.scores reduce.scores
+refuses 5 'no image of known size.*--size' eval any-size.onnx --data generated:200
+refuses 2 'any size: say which' export any-size.onnx -o never.onnx --mean 0.5 --std 0.25
+json '.bytes > 0' export any-size.onnx -o sized.onnx --mean 0.5 --std 0.25 --size 16
+json '.n == 40' eval sized.onnx --data generated:200
+prints 'wrote sized.hpp' export sized.onnx -o sized.hpp
 refuses 2 'divide by 255' export one-images.onnx -o never.onnx --mean 127 --std 127
 refuses 2 'given together' export one-images.onnx -o never.onnx --mean 0.5
 refuses 2 '2 values.*3 channels' export one-images.onnx -o never.onnx --mean 0.5,0.5 --std 0.25
