@@ -20,8 +20,6 @@ namespace {
 
 /// What arithmetic in double may lose where batch norms of tiny variance cancel, relative to the terms that are summed.
 constexpr double kDoubleArithmetic = 1e-9;
-/// Rows and columns that stand for an open size, and where the network does not fit together at that.
-constexpr int64_t kSide = 32, kLargeSide = 224;
 
 /// The spatial size at which a region is tried: large enough for outputs that touch the top, neither end, and the
 /// bottom, equal to the true size modulo every stride, so that the last windows fall alike.
@@ -321,20 +319,10 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
   return result;
 }
 
-/// The graph at fixed sizes.
-Graph at_a_size(const Graph& graph) {
-  try {
-    return with_sizes(graph, kSide);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::bad_input) throw;
-    return with_sizes(graph, kLargeSide);
-  }
-}
-
 }  // namespace
 
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
-  const Graph sized = at_a_size(settle(before));
+  const Graph sized = with_fitting_sizes(settle(before), {1, 32, 32});
   const Uses old_uses(sized), new_uses(collapsed.graph);
   const size_t count = collapsed.regions.size();
   std::vector<RegionCheck> checks(count);

@@ -17,7 +17,7 @@
 namespace reducenet {
 namespace {
 
-constexpr int64_t kNominalSide = 224;
+constexpr OpenSizes kNominal{1, 224, 224};
 constexpr int64_t kMostDenseWeights = int64_t{1} << 28;
 constexpr size_t kMostCrossed = 4;               // blocks that are merged across zero padding together
 constexpr double kDenseWeight = 4;               // of a multiply-accumulate in a dense matrix, where they are counted
@@ -45,7 +45,7 @@ NominalShapes nominal_shapes(const Driver& driver) {
     if (driver.is_alive({static_cast<int32_t>(i)})) ordered.nodes.push_back(graph.nodes[i]);
   }
   sort_topologically(ordered);
-  const Graph sized = with_sizes(std::move(ordered), kNominalSide);
+  const Graph sized = with_fitting_sizes(ordered, kNominal);
   for (const Value& value : sized.values) {
     if (value.shape) shapes.emplace(value.name, *value.shape);
   }
@@ -486,7 +486,7 @@ void plan(Driver& driver, const Cost& cost, bool counted) {
 
 double planned_cost(const Graph& graph, const Cost& cost) {
   try {
-    return total_cost(with_sizes(graph, kNominalSide), cost);
+    return total_cost(with_fitting_sizes(graph, kNominal), cost);
   } catch (const Error&) {
     return total_cost(graph, cost);
   }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "collapse/region.h"
+#include "collapse/sizes.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -24,12 +25,8 @@ Tensor random_normal(const Shape& shape, std::mt19937_64& random) {
   return Tensor::from_doubles(shape, values, DType::f32);
 }
 
-/// What the unknown dimensions of a sample are: batch, then heights and widths, which differ unless their names agree.
-struct OpenSizes {
-  int64_t batch, height, width;
-};
 constexpr OpenSizes kSmall{1, 32, 32};
-/// The sizes of the samples, in turn; where a network does not fit into one of them, kLargest is taken.
+/// The sizes of the samples, in turn; heights and widths differ.
 constexpr OpenSizes kOpenSizes[] = {kSmall, {2, 40, 56}, {1, 63, 49}}, kLargest{1, 224, 224};
 
 const OpenSizes& sizes_of(int64_t sample) {
@@ -37,16 +34,7 @@ const OpenSizes& sizes_of(int64_t sample) {
 }
 
 Shape sample_shape(const Value& input, const OpenSizes& sizes) {
-  if (!input.shape) throw Error(ErrorKind::unsupported, "input '" + input.name + "' has no known rank");
-  Shape shape = *input.shape;
-  const auto name_of = [&](size_t i) { return i < input.dim_names.size() ? input.dim_names[i] : std::string(); };
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] >= 0) continue;
-    shape[i] = i == 0 ? sizes.batch : i + 1 == shape.size() ? sizes.width : sizes.height;
-    for (size_t k = 0; k < i; ++k) {
-      if (!name_of(i).empty() && name_of(i) == name_of(k)) shape[i] = shape[k];
-    }
-  }
+  Shape shape = with_sizes(input, sizes);
   if (element_count(shape) > int64_t{1} << 30) {
     throw Error(ErrorKind::unsupported,
                 "input '" + input.name + "', " + to_string(shape) + ", is too large to evaluate");
@@ -66,13 +54,6 @@ std::vector<Tensor> draw_inputs(const Graph& graph, const OpenSizes& sizes, std:
     inputs.push_back(std::move(drawn));
   }
   return inputs;
-}
-
-bool has_open_sizes(const Graph& graph) {
-  return std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) {
-    const auto& shape = graph[id].shape;
-    return shape && std::any_of(shape->begin(), shape->end(), [](int64_t dim) { return dim < 0; });
-  });
 }
 
 void require_equal_signatures(const Graph& before, const Graph& after) {
@@ -175,12 +156,17 @@ Certificate verify(const Graph& before, const Graph& after, const VerifyOptions&
   Comparison comparison;
   std::mt19937_64 random(options.seed);
   const bool open = has_open_sizes(before);
+  auto other = common_sizes().begin();  // the first that fits where the samples' own do not
   for (int64_t i = 0; i < options.samples; ++i) {
-    try {
-      comparison.run(before, after, draw_inputs(before, sizes_of(i), random));
-    } catch (const Error& error) {  // a network of a least size
-      if (!open || error.kind() != ErrorKind::bad_input) throw;
-      comparison.run(before, after, draw_inputs(before, kLargest, random));
+    for (const OpenSizes* sizes = &sizes_of(i);; sizes = &*other) {
+      try {
+        comparison.run(before, after, draw_inputs(before, *sizes, random));
+        break;
+      } catch (const Error& error) {  // a network of a least size, or of one height
+        if (!open || error.kind() != ErrorKind::bad_input) throw;
+        if (sizes == &*other) ++other;
+        if (other == common_sizes().end()) refuse_sizes(error.what());
+      }
     }
   }
   for (const Tensor& real : options.real_inputs) comparison.run(before, after, {real});

@@ -33,6 +33,35 @@ void scale_constant(Graph& graph, const std::string& stem, double factor) {
   FAIL() << "no constant is named like " << stem;
 }
 
+/// Takes images of any width and of one height, as what reads lines of text does, and does not say so.
+Graph of_one_height(int64_t height) {
+  GraphBuilder b("line", 1);
+  const ValueId x = b.batch_norm("bn", b.conv("conv", b.input("x", {-1, 3, -1, -1}), 4, {1, 1}, {}));
+  const ValueId rows = b.constant("rows", Tensor::filled({1, 4, height, 1}, 0.5));
+  b.output(b.activation("act", b.add("add", x, rows), {Activation::Kind::relu}));
+  return std::move(b).finish();
+}
+
+TEST(Verify, FindsASizeThatFits) {
+  for (const Target target : {Target::module, Target::plan}) {
+    const Graph graph = of_one_height(48);
+    const Collapsed collapsed = collapse(graph, {.target = target});
+    EXPECT_LT(collapsed.graph.nodes.size(), graph.nodes.size());
+    const Certificate certificate = verify(graph, collapsed, {.samples = 3});
+    EXPECT_TRUE(certificate.verified) << certificate.why;
+    EXPECT_EQ(certificate.samples, 3);
+    EXPECT_EQ(certificate.not_run, "");
+  }
+  const Graph graph = of_one_height(77);
+  try {
+    verify(graph, collapse(graph));
+    FAIL() << "it is verified at a height that it does not take";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("--size"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Verify, ACollapseHolds) {
   const Graph graph = small_network();
   const Certificate certificate = verify(graph, collapse(graph));
