@@ -30,31 +30,40 @@ std::vector<double> by_channel(const char* option, std::vector<double> values, i
   return values;
 }
 
+/// Shape of the images that go in.
+const Shape& image_shape(const Graph& graph) {
+  const Value& input = graph[graph.inputs.at(0)];
+  if (!input.shape || input.shape->size() != 4) {
+    throw Error(ErrorKind::unsupported, fmt::format("input '{}' takes no images", input.name));
+  }
+  return *input.shape;
+}
+
+void fix_size(Graph& graph, int64_t height, int64_t width) {
+  Shape shape = image_shape(graph);
+  if ((shape[2] > 0 && shape[2] != height) || (shape[3] > 0 && shape[3] != width)) {
+    refuse(fmt::format("--size: the model takes {} images", to_string(Shape(shape.begin() + 2, shape.end()))));
+  }
+  shape[2] = height;
+  shape[3] = width;
+  graph[graph.inputs[0]].shape = std::move(shape);
+  reinfer_shapes(graph);
+}
+
 void describe_pixels(Graph& graph, const ImageDescription& given) {
   if (given.mean.empty() || given.std.empty()) refuse("--mean and --std are given together");
-  const Value& input = graph[graph.inputs.at(0)];
-  if (!input.shape || input.shape->size() != 4 || ((*input.shape)[1] != 1 && (*input.shape)[1] != 3)) {
-    throw Error(ErrorKind::unsupported, fmt::format("input '{}' takes no images of one or three channels", input.name));
+  const Shape& shape = image_shape(graph);
+  if (shape[1] != 1 && shape[1] != 3) {
+    throw Error(ErrorKind::unsupported, "the model's images have other channels than one or three");
   }
-  const Shape& shape = *input.shape;
-  Preprocessing images{.height = shape[2], .width = shape[3], .channels = shape[1]};
-  const bool open = images.height <= 0 || images.width <= 0;
-  if (given.size.empty()) {
-    if (open) refuse(fmt::format("input '{}' takes images of any size: say which with --size", input.name));
-  } else {
-    const int64_t height = given.size.front(), width = given.size.back();
-    if ((images.height > 0 && images.height != height) || (images.width > 0 && images.width != width)) {
-      refuse(fmt::format("--size: the model takes {}x{} images", images.height, images.width));
-    }
-    images.height = height;
-    images.width = width;
-    graph[graph.inputs[0]].shape = Shape{shape[0], shape[1], height, width};
-    reinfer_shapes(graph);
-  }
-  images.mean = by_channel("--mean", given.mean, images.channels, 0);
-  images.std = by_channel("--std", given.std, images.channels, std::numeric_limits<double>::min());
-  images.channel_order = given.channel_order;
-  images.to_metadata(graph.metadata);
+  if (shape[2] <= 0 || shape[3] <= 0) refuse("the model takes images of any size: say which with --size");
+  Preprocessing{.height = shape[2],
+                .width = shape[3],
+                .channels = shape[1],
+                .mean = by_channel("--mean", given.mean, shape[1], 0),
+                .std = by_channel("--std", given.std, shape[1], std::numeric_limits<double>::min()),
+                .channel_order = given.channel_order}
+      .to_metadata(graph.metadata);
 }
 
 void describe_classes(Graph& graph, const std::string& path) {
@@ -98,10 +107,9 @@ void add_image_description(CLI::App& app, ImageDescription& description) {
 
 void describe_images(Graph& graph, const ImageDescription& description) {
   const bool pixels = !description.mean.empty() || !description.std.empty();
+  if (!pixels && description.channel_order != "RGB") refuse("--channel-order goes with --mean and --std");
+  if (!description.size.empty()) fix_size(graph, description.size.front(), description.size.back());
   if (pixels) describe_pixels(graph, description);
-  if (!pixels && (!description.size.empty() || description.channel_order != "RGB")) {
-    refuse("--size and --channel-order go with --mean and --std");
-  }
   if (!description.names.empty()) describe_classes(graph, description.names);
 }
 

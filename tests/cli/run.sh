@@ -163,6 +163,9 @@ jq -c '.images[0].predictions[] | [.index, .probability]' stdout >reduce.scores
 same described.scores reduce.scores
 refuses 5 'no image of known size.*--size' eval any-size.onnx --data generated:200
 refuses 2 'any size: say which' export any-size.onnx -o never.onnx --mean 0.5 --std 0.25
+refuses 5 'known only at run time.*--size' bench any-size.onnx
+json '.bytes > 0' export any-size.onnx -o sized.onnx --size 16x24
+json '.median_ms > 0' bench sized.onnx --seconds 0.05
 json '.bytes > 0' export any-size.onnx -o sized.onnx --mean 0.5 --std 0.25 --size 16
 json '.n == 40' eval sized.onnx --data generated:200
 prints 'wrote sized.hpp' export sized.onnx -o sized.hpp
