@@ -13,6 +13,39 @@ using Metadata = std::map<std::string, std::string>;
   throw Error(ErrorKind::bad_input, "metadata \"" + key + "\": " + why);
 }
 
+/// What Python prints of a dict with whole numbers as keys and strings as values, {0: 'cat', 1: "it's"}, as JSON; of
+/// anything else something that is none.
+std::string json_of_python(const std::string& text) {
+  std::string json;
+  char quote = 0;  // of the string that we are in
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote != 0) {
+      if (c == quote) {
+        quote = 0;
+        json += '"';
+      } else if (c == '"') {
+        json += "\\\"";
+      } else if (c == '\\' && i + 1 < text.size()) {
+        const char next = text[++i];
+        json += next == '\'' ? "'" : next == 'x' ? "\\u00" : std::string{'\\', next};
+      } else {
+        json += c;
+      }
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+      json += '"';
+    } else if (std::isdigit(static_cast<unsigned char>(c)) != 0) {
+      const size_t end = std::min(text.find_first_not_of("0123456789", i), text.size());
+      json += '"' + text.substr(i, end - i) + '"';
+      i = end - 1;
+    } else {
+      json += c;
+    }
+  }
+  return json;
+}
+
 Json parse(const Metadata& metadata, const std::string& key) {
   const auto found = metadata.find(key);
   if (found == metadata.end()) refuse(key, "missing");
@@ -93,7 +126,9 @@ void set_class_names(Metadata& metadata, const std::vector<std::string>& names) 
 
 std::vector<std::string> class_names(const Metadata& metadata) {
   if (!metadata.contains("names")) return {};
-  const Json object = parse(metadata, "names");
+  Json object = Json::parse(metadata.at("names"), nullptr, false);
+  if (object.is_discarded()) object = Json::parse(json_of_python(metadata.at("names")), nullptr, false);
+  if (object.is_discarded()) object = parse(metadata, "names");  // says that it is none
   if (!object.is_object()) refuse("names", "must be an object of names by label");
   std::vector<std::string> names;
   for (size_t i = 0; i < object.size(); ++i) {

@@ -132,6 +132,17 @@ TEST(ClassNames, RoundTripInLabelOrder) {
   EXPECT_TRUE(class_names({}).empty());
 }
 
+// Ultralytics writes str(dict).
+TEST(ClassNames, AsPythonPrintsADict) {
+  const std::vector<std::string> names{"person", "it's", "\"quoted\"", "back\\slash, {5: 'x'}", "caf\xc3\xa9"};
+  EXPECT_EQ(
+      class_names(
+          {{"names", "{0: 'person', 1: \"it's\", 2: '\"quoted\"', 3: 'back\\\\slash, {5: \\'x\\'}', 4: 'caf\\xe9'}"}}),
+      names);
+  EXPECT_EQ(class_names({{"names", "{1: 'b', 0: 'a'}"}}), (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(class_names({{"names", "{}"}}).empty());
+}
+
 TEST(ClassNames, NonsenseNamesTheKey) {
   for (const char* value : {"", "[]", "{\"1\": \"a\"}", "{\"0\": 5}", "{\"0\": \"a\", \"2\": \"b\"}", "{"}) {
     EXPECT_TRUE(error_of([&] { class_names({{"names", value}}); }).starts_with("3: metadata \"names\": ")) << value;
