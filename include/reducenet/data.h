@@ -79,7 +79,7 @@ struct Preprocessing {
   static Preprocessing of(const ImageSet& images);
 };
 
-/// Class names in metadata key "names", as {"0": "airplane", …}.
+/// Class names in metadata key "names", as {"0": "airplane", …}; read also as Python prints a dict, {0: 'airplane', …}.
 void set_class_names(std::map<std::string, std::string>& metadata, const std::vector<std::string>& names);
 std::vector<std::string> class_names(const std::map<std::string, std::string>& metadata);
 

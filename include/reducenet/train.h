@@ -189,7 +189,7 @@ struct Progress {
   double loss = 0, accuracy = 0;  ///< means over the epoch so far
   FadeSummary fade;
   double images_per_s = 0, seconds_left = 0;
-  std::string stage{};  ///< what takes time when training is over, step of steps being its own; empty: training
+  std::string stage{};  ///< what takes time beside training, step of steps being its own; empty: training
 };
 
 /// One finished epoch, as in metrics.jsonl.
