@@ -308,6 +308,18 @@ def exports():
                  "collapsed and certified", "trained"], body)
 
 
+def packaged():
+    """One row a model."""
+    body = []
+    for row in json.loads((RESULTS / "packaged.json").read_text())["rows"]:
+        off = " / ".join(f"{row[step]['distance']:.1e} ({row[step]['absolute']:.1e})" for step in ("runtime", "collapsed_runtime"))
+        nodes = " / ".join(f"{row[step]['nodes_before']} → {row[step]['nodes_after']}" for step in ("as_shipped", "collapsed"))
+        body.append([row["what"], f"`{row['package']}`", "x".join(map(str, row["size"])), nodes,
+                     "yes" if row["as_shipped"]["verified"] and row["collapsed"]["verified"] else "no", off])
+    return rows(["network", "package", "size", "nodes, as shipped / its size fixed", "certified",
+                 "from ONNX Runtime, of the largest answer (in numbers), before / after the collapse"], body)
+
+
 def exports_refused():
     return rows(["network", "exporter", "step", "why not"],
                 [[row["network"], row["exporter"], name, row[step]["refused"]] for row in exported_rows()
@@ -317,6 +329,7 @@ def exports_refused():
 TABLES = {
     "exports": exports,
     "exports-refused": exports_refused,
+    "packaged": packaged,
     "header": header,
     "narrow-speed": narrow_speed,
     "narrow-accuracy": narrow_accuracy,

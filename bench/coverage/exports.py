@@ -9,7 +9,6 @@ collapsed and certified, does it train with five survivors on generated images? 
 onnxscript and onnxruntime.
 """
 import argparse
-import ctypes
 import json
 import pathlib
 import subprocess
@@ -17,12 +16,13 @@ import sys
 import tempfile
 import warnings
 
-import numpy
 import onnxruntime
 import timm
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import harness  # noqa: E402
+from harness import Library, collapsed, compare, tool  # noqa: E402
 from origin import ROOT, commit, cpu_model  # noqa: E402
 
 NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 cspresnet50 densenet121 dla46x_c
@@ -31,7 +31,6 @@ tinynet_e lcnet_035 fbnetc_100 hardcorenas_a ghostnet_050 ghostnetv3_050 repghos
 starnet_s1 fasternet_t0 shvit_s1 efficientvit_b0 convnext_atto inception_next_atto edgenext_xx_small mobilevit_xxs poolformer_s12
 rdnet_tiny mambaout_femto levit_128s""".split()
 PIXELS = 64
-TOLERANCE = 1e-4  # of the largest answer
 RECIPE = """[model]
 arch = "import"
 [optimizer]
@@ -61,59 +60,8 @@ def network(name):
     return model.eval()
 
 
-class Library:
-    """The C API on native files."""
-
-    def __init__(self, path):
-        self.c = ctypes.CDLL(path)
-        self.c.reducenet_last_error.restype = ctypes.c_char_p
-        self.c.reducenet_output_size.restype = ctypes.c_size_t
-
-    def check(self, status):
-        if status:
-            raise RuntimeError(self.c.reducenet_last_error().decode())
-
-    def run(self, path, x):
-        model, plan, arena = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
-        self.check(self.c.reducenet_load(str(path).encode(), ctypes.byref(model)))
-        try:
-            self.check(self.c.reducenet_plan_create(model, None, ctypes.byref(plan)))
-            self.check(self.c.reducenet_arena_create(plan, ctypes.byref(arena)))
-            y = numpy.full(self.c.reducenet_output_size(plan), numpy.nan, numpy.float32)
-            floats = ctypes.POINTER(ctypes.c_float)
-            self.check(self.c.reducenet_run(plan, arena, x.ctypes.data_as(floats), ctypes.c_size_t(x.size),
-                                            y.ctypes.data_as(floats), ctypes.c_size_t(y.size)))
-            return y
-        finally:
-            self.c.reducenet_arena_free(arena)
-            self.c.reducenet_plan_free(plan)
-            self.c.reducenet_model_free(model)
-
-
-def tool(options, *arguments):
-    done = subprocess.run([options.tool, *map(str, arguments)], capture_output=True, text=True, timeout=options.timeout)
-    if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise RuntimeError(said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}")
-    return done.stdout
-
-
 def runtime(options, folder, path):
-    """The distance to ONNX Runtime, of the largest answer."""
-    tool(options, "export", path, "-o", folder / "native.safetensors")
-    x = numpy.random.default_rng(0).standard_normal((1, 3, PIXELS, PIXELS)).astype(numpy.float32)
-    y = options.library.run(folder / "native.safetensors", x)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected = session.run(None, {session.get_inputs()[0].name: x})[0].ravel()
-    distance = float(abs(y - expected).max() / abs(expected).max())
-    if not distance <= TOLERANCE:
-        raise RuntimeError(f"WRONG: off by {distance:.1e} of the largest answer")
-    return {"distance": distance}
-
-
-def collapsed(options, folder, path):
-    result = json.loads(tool(options, "collapse", path, "-o", folder / "collapsed.onnx", "--json"))
-    return {key: result[key] for key in ("verified", "nodes_before", "nodes_after")}
+    return compare(options, folder, path, (1, 3, PIXELS, PIXELS))
 
 
 def trained(options, folder, path):
@@ -133,7 +81,7 @@ def main():
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     onnxruntime.set_default_logger_severity(4)
-    result = {"what": "exports", "pixels": PIXELS, "tolerance": TOLERANCE, "commit": commit(), "machine": cpu_model(),
+    result = {"what": "exports", "pixels": PIXELS, "tolerance": harness.TOLERANCE, "commit": commit(), "machine": cpu_model(),
               "torch": torch.__version__, "timm": timm.__version__, "onnxruntime": onnxruntime.__version__, "rows": []}
     rows = result["rows"]
     for name in options.networks:

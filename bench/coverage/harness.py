@@ -1,0 +1,73 @@
+"""What the scripts of this folder share: the program, the C API, and ONNX Runtime beside it. Needs numpy and onnxruntime."""
+import ctypes
+import json
+import subprocess
+
+import numpy
+import onnxruntime
+
+TOLERANCE = 1e-4  # of the largest answer
+ONE_ROUNDING = 2e-7  # of numbers near one, in float32
+
+
+class Library:
+    """The C API on native files."""
+
+    def __init__(self, path):
+        self.c = ctypes.CDLL(path)
+        self.c.reducenet_last_error.restype = ctypes.c_char_p
+        self.c.reducenet_output_size.restype = ctypes.c_size_t
+
+    def check(self, status):
+        if status:
+            raise RuntimeError(self.c.reducenet_last_error().decode())
+
+    def run(self, path, x):
+        model, plan, arena = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        self.check(self.c.reducenet_load(str(path).encode(), ctypes.byref(model)))
+        try:
+            self.check(self.c.reducenet_plan_create(model, None, ctypes.byref(plan)))
+            self.check(self.c.reducenet_arena_create(plan, ctypes.byref(arena)))
+            y = numpy.full(self.c.reducenet_output_size(plan), numpy.nan, numpy.float32)
+            floats = ctypes.POINTER(ctypes.c_float)
+            self.check(self.c.reducenet_run(plan, arena, x.ctypes.data_as(floats), ctypes.c_size_t(x.size),
+                                            y.ctypes.data_as(floats), ctypes.c_size_t(y.size)))
+            return y
+        finally:
+            self.c.reducenet_arena_free(arena)
+            self.c.reducenet_plan_free(plan)
+            self.c.reducenet_model_free(model)
+
+
+def tool(options, *arguments):
+    done = subprocess.run([options.tool, *map(str, arguments)], capture_output=True, text=True, timeout=options.timeout)
+    if done.returncode:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise RuntimeError(said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}")
+    return done.stdout
+
+
+def compare(options, folder, path, shape):
+    """How far the runtime is from ONNX Runtime for one input of unit normal, over all outputs: of the largest answer, and in numbers.
+
+    Probabilities near zero are within ONE_ROUNDING of ONNX Runtime's, which has no more digits of them.
+    """
+    tool(options, "export", path, "-o", folder / "native.safetensors")
+    x = numpy.random.default_rng(0).standard_normal(shape).astype(numpy.float32)
+    y = options.library.run(folder / "native.safetensors", x)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    relative, absolute, first = 0.0, 0.0, 0
+    for expected in session.run(None, {session.get_inputs()[0].name: x}):
+        off = float(abs(y[first:first + expected.size] - expected.ravel()).max())
+        absolute, relative = max(absolute, off), max(relative, off / float(abs(expected).max()))
+        first += expected.size
+    if first != y.size:
+        raise RuntimeError(f"WRONG: {y.size} numbers where ONNX Runtime has {first}")
+    if not (relative <= TOLERANCE or absolute <= ONE_ROUNDING):
+        raise RuntimeError(f"WRONG: off by {relative:.1e} of the largest answer")
+    return {"distance": relative, "absolute": absolute}
+
+
+def collapsed(options, folder, path):
+    result = json.loads(tool(options, "collapse", path, "-o", folder / "collapsed.onnx", "--json"))
+    return {key: result[key] for key in ("verified", "nodes_before", "nodes_after")}
