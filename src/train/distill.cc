@@ -11,6 +11,7 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "train/graphs.h"
+#include "train/head.h"
 #include "train/open_batch.h"
 
 namespace reducenet::train {
@@ -87,6 +88,7 @@ at::Tensor distillation_loss(const at::Tensor& student, const at::Tensor& teache
 
 Graph load_teacher(const std::filesystem::path& path, const Graph& student) {
   Graph graph = load(path);
+  score_by_logits(graph);
   const auto refuse = [&](const std::string& why) {
     throw Error(ErrorKind::usage, "distill.teacher " + path.string() + ": " + why);
   };

@@ -10,62 +10,12 @@
 
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
+#include "train/head.h"
 #include "train/normalise.h"
 #include "train/open_batch.h"
 
 namespace reducenet::train {
 namespace {
-
-/// The layer that scores, if it is a Gemm or a convolution: the last one before nodes that treat every channel alike.
-NodeId scoring_layer(const Graph& graph, const Uses& uses) {
-  const auto treats_channels_alike = [](const Op& op) {
-    return std::holds_alternative<Flatten>(op) || std::holds_alternative<GlobalAveragePool>(op) ||
-           std::holds_alternative<AveragePool>(op) || std::holds_alternative<Activation>(op) ||
-           std::holds_alternative<Identity>(op);
-  };
-  NodeId id = uses.producer_of(graph.outputs.front());
-  while (id && treats_channels_alike(graph[id].op) && graph[id].inputs.size() == 1) {
-    const ValueId in = graph[id].inputs[0];
-    if (!uses.has_single_use(in)) return {};
-    id = uses.producer_of(in);
-  }
-  if (!id) return id;
-  const auto* const conv = std::get_if<Conv2d>(&graph[id].op);
-  return std::holds_alternative<Gemm>(graph[id].op) || (conv && conv->groups == 1) ? id : NodeId{};
-}
-
-/// A layer for another number of classes in the place of the one that scores: weights uniform in ±1/√fan_in, bias 0.
-void replace_head(Graph& graph, int64_t classes, uint64_t seed) {
-  const auto refuse = [&](const std::string& why) {
-    throw Error(ErrorKind::unsupported,
-                fmt::format("graph '{}' does not score {} classes, and its head cannot be replaced: {}", graph.name,
-                            classes, why));
-  };
-  const Uses uses(graph);
-  const NodeId last = scoring_layer(graph, uses);
-  if (!last) refuse("it is no Gemm and no convolution, pooled or not");
-  const Node& node = graph[last];
-  const Tensor* const weight = graph.constant(node.inputs.at(1));
-  if (weight == nullptr || uses.consumers_of(node.inputs[1]).size() > 1) refuse("its weights are not its own");
-  const auto* const gemm = std::get_if<Gemm>(&node.op);
-  Shape shape = weight->shape();
-  int64_t& rows = shape.at(gemm && !gemm->trans_b ? 1 : 0);
-  const double fan_in = static_cast<double>(weight->size()) / static_cast<double>(rows);
-  rows = classes;
-  std::mt19937_64 random(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> values(static_cast<size_t>(element_count(shape)));
-  for (float& value : values) value = uniform(random) / static_cast<float>(std::sqrt(fan_in));
-  const auto put = [&](ValueId id, Tensor tensor) {
-    graph[id].shape = tensor.shape();
-    graph[id].constant = std::move(tensor);
-  };
-  put(node.inputs[1], Tensor::of(shape, std::span<const float>(values)));
-  if (node.inputs.size() > 2 && node.inputs[2]) put(node.inputs[2], Tensor::filled({classes}, 0));
-  reinfer_shapes(graph);
-  const auto& scores = graph[graph.outputs.front()].shape;
-  if (!scores || scores->size() != 2 || scores->back() != classes) refuse("what follows it makes no scores of it");
-}
 
 /// Identity of a constant is that constant once more.
 void copy_constants(Graph& graph) {
@@ -172,6 +122,7 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
                             from.string(), to_string(shape), images.channels, images.height, images.width));
   }
   const Shape wanted{images.channels, images.height, images.width};
+  score_by_logits(graph);
   separate_parameters(graph);
   try {
     open_batch(graph, wanted);

@@ -41,6 +41,41 @@ TEST_F(Imported, AMatrixAtTheEndIsReplaced) {
   EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
 }
 
+/// A product, a sum and a Softmax, as Paddle and Keras export heads.
+Graph probabilities(int64_t classes) {
+  GraphBuilder b("probabilities", 3);
+  const ValueId x =
+      b.node("flatten", Flatten{}, {b.conv("conv", b.input("image", {-1, 3, kSide, kSide}), 2, {kSide, kSide}, {})});
+  std::vector<float> weight(static_cast<size_t>(2 * classes)), bias(static_cast<size_t>(classes));
+  for (size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>(i % 5) - 2;
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i) / 4;
+  const ValueId y =
+      b.node("product", MatMul{}, {x, b.constant("w", Tensor::of({2, classes}, std::span<const float>(weight)))});
+  const ValueId z = b.add("sum", y, b.constant("b", Tensor::of({classes}, std::span<const float>(bias))));
+  b.output(b.node("named", Identity{}, {b.node("softmax", Softmax{.axis = 1}, {z})}));
+  return std::move(b).finish();
+}
+
+TEST_F(Imported, ASoftmaxAtTheEndGoes) {
+  const Graph before = probabilities(kClasses), graph = imported(before);
+  EXPECT_TRUE(std::ranges::none_of(graph.nodes, [](const Node& n) { return std::holds_alternative<Softmax>(n.op); }));
+  EXPECT_TRUE(std::ranges::any_of(graph.nodes, [](const Node& n) { return std::holds_alternative<Gemm>(n.op); }));
+  std::vector<float> pixels(3 * kSide * kSide);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i % 7) / 7;
+  const std::vector inputs{Tensor::of({1, 3, kSide, kSide}, std::span<const float>(pixels))};
+  const std::vector<double> p = evaluate(before, inputs).at(0).to_doubles();
+  std::vector<double> logits = evaluate(graph, inputs).at(0).to_doubles();
+  double sum = 0;
+  for (double& value : logits) sum += value = std::exp(value);
+  for (size_t i = 0; i < p.size(); ++i) EXPECT_NEAR(logits[i] / sum, p[i], 1e-6);
+}
+
+TEST_F(Imported, AProductAndASumAtTheEndAreReplaced) {
+  const Graph graph = imported(probabilities(7));
+  EXPECT_EQ(shape_of(graph, "w"), (Shape{2, kClasses}));
+  EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
+}
+
 TEST_F(Imported, SoIsAConvolutionWhoseAnswersArePooled) {
   GraphBuilder b("fire", 1);
   ValueId x = b.conv("squeeze", b.input("image", {-1, 3, kSide, kSide}), 5, {3, 3}, {}, true);
