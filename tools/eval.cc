@@ -64,7 +64,8 @@ Action declare_eval(CLI::App& app) {
   app.add_option("--split", options->split, "Which part of the data (test)")
       ->transform(CLI::CheckedTransformer(splits))
       ->option_text("train|test");
-  app.add_option("--batch", options->batch, "Images at once, where the model leaves that open (32)")->check(CLI::PositiveNumber);
+  app.add_option("--batch", options->batch, "Images at once, where the model leaves that open (32)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--threads", options->threads, "Threads (all)")->check(CLI::PositiveNumber);
   app.add_flag("--skip-corrupt", options->skip_corrupt, "Leave out files that cannot be decoded, and count them");
   return [options] { return eval_model(*options); };

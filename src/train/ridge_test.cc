@@ -136,9 +136,8 @@ TEST_F(RidgeRun, TrainsNothingAndTakesTheBestPenalty) {
 TEST_F(RidgeRun, WithoutStepsEveryFadeIsOver) {
   for (const char* control : {"fade.control=schedule", "fade.control=loss", "fade.control=slope"}) {
     for (const char* per : {"fade.per=iteration", "fade.per=epoch"}) {
-      const Recipe recipe =
-          small({"train.epochs=0", "ridge.penalties=[1]", "select.by=sensitivity", "select.count=1", "select.images=32",
-                 "fade.start=0.3", control, per});
+      const Recipe recipe = small({"train.epochs=0", "ridge.penalties=[1]", "select.by=sensitivity", "select.count=1",
+                                   "select.images=32", "fade.start=0.3", control, per});
       run(recipe, {.out = out("run")});
       EXPECT_EQ(count_nonlinear(load(out("run") / "model.safetensors")), 1) << control << ", " << per;
       fs::remove_all(out("run"));
