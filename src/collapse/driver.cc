@@ -137,6 +137,7 @@ void Driver::round_from(size_t first, bool all) {
     bool alone = true;
     for (const ValueId in : node.inputs) alone &= !in || !joins(uses_.producer_of(in));
     for (const ValueId out : node.outputs) {
+      if (!out) continue;
       for (const NodeId reader : uses_.consumers_of(out)) alone &= !joins(reader);
     }
     if (!all && !alone) continue;

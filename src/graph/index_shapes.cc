@@ -284,16 +284,26 @@ MaybeShape shape_of(const Resize&, const OpInputs& in) {
   return checked(out);
 }
 
+namespace {
+/// The part of a tensor's shape that a ShapeOf gives.
 std::pair<int64_t, int64_t> shape_range(const ShapeOf& op, size_t rank) {
   const auto count = static_cast<int64_t>(rank);
   const auto clipped = [&](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + count : i, 0, count); };
   return {clipped(op.start), std::max(clipped(op.start), clipped(op.end))};
 }
+}  // namespace
+
+Tensor numbers_of(const ShapeOf& op, const Shape& shape) {
+  if (op.size) {
+    const bool all_known = std::ranges::all_of(shape, known);
+    return Tensor::of({}, std::vector<int64_t>{all_known ? element_count(shape) : -1});
+  }
+  const auto [first, last] = shape_range(op, shape.size());
+  return Tensor::of({last - first}, std::vector<int64_t>(shape.begin() + first, shape.begin() + last));
+}
 
 MaybeShape shape_of(const ShapeOf& op, const OpInputs& in) {
-  if (op.size) return Shape{};
-  const auto [first, last] = shape_range(op, in.shape().size());
-  return Shape{last - first};
+  return numbers_of(op, in.shape()).shape();
 }
 
 MaybeShape shape_of(const ConstantOfShape&, const OpInputs& in) {

@@ -64,7 +64,7 @@ Shape broadcast(const Shape& a, const Shape& b);
 /// Whether the op's meaning depends on the elements of input i (i.e. a shape, axes, bounds) rather than on its shape.
 bool reads_value(const Op& op, size_t i);
 
-/// The part of a tensor's shape that a ShapeOf gives.
-std::pair<int64_t, int64_t> shape_range(const ShapeOf& op, size_t rank);
+/// What a ShapeOf gives for a tensor of this shape: dimensions, or one number for all its elements; −1: not known.
+Tensor numbers_of(const ShapeOf& op, const Shape& shape);
 
 }  // namespace reducenet

@@ -19,12 +19,11 @@ std::unordered_map<int32_t, Tensor> known_numbers(const Graph& graph, bool float
     const auto* const shape_of = std::get_if<ShapeOf>(&node.op);
     if (shape_of != nullptr) {
       const std::optional<Shape>& shape = graph[node.inputs.at(0)].shape;
-      if (shape_of->size || !shape) continue;
-      const auto [first, last] = shape_range(*shape_of, shape->size());
-      const std::vector<int64_t> sizes(shape->begin() + first, shape->begin() + last);
-      if (std::ranges::any_of(sizes, open)) continue;
-      numbers[made.index] = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
-      part[made].constant = numbers[made.index];
+      if (!shape) continue;
+      const Tensor sizes = numbers_of(*shape_of, *shape);
+      if (std::ranges::any_of(sizes.to_ints(), open)) continue;
+      numbers.emplace(made.index, sizes);
+      part[made].constant = sizes;
     } else if (node.outputs.size() == 1 && (floats || !is_float(graph[made].dtype)) &&
                std::ranges::all_of(node.inputs, is_known)) {
       part.nodes.push_back(node);

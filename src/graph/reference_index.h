@@ -163,12 +163,8 @@ void run(const Resize& op, const Call<T>& call) {
 
 template <class T>
 void run(const ShapeOf& op, const Call<T>& call) {
-  if (op.size) {
-    call.y.data[0] = static_cast<T>(call.x().data.size());
-    return;
-  }
-  const auto [first, last] = shape_range(op, call.x().shape.size());
-  for (int64_t i = first; i < last; ++i) *call.y.at(i - first) = static_cast<T>(call.x().shape[static_cast<size_t>(i)]);
+  std::ranges::transform(numbers_of(op, call.x().shape).to_doubles(), call.y.data.begin(),
+                         [](double size) { return static_cast<T>(size); });
 }
 
 template <class T>

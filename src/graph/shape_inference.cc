@@ -385,14 +385,11 @@ const Tensor* ShapeInference::value_of(ValueId id) const {
 
 void ShapeInference::add_shape(const ShapeOf& op, const Node& node) {
   const auto& x = graph_[node.inputs[0]].shape;
-  if (!x || op.size) return;
-  const auto [first, last] = shape_range(op, x->size());
-  std::vector<double> dims;
-  for (int64_t i = first; i < last; ++i) {
-    const int64_t dim = (*x)[static_cast<size_t>(i)];
-    dims.push_back(known(dim) ? static_cast<double>(dim) : std::numeric_limits<double>::quiet_NaN());
-  }
-  known_[node.outputs[0].index] = Tensor::from_doubles({last - first}, dims);
+  if (!x) return;
+  const Tensor sizes = numbers_of(op, *x);
+  std::vector<double> numbers = sizes.to_doubles();
+  for (double& n : numbers) n = n < 0 ? std::numeric_limits<double>::quiet_NaN() : n;
+  known_[node.outputs[0].index] = Tensor::from_doubles(sizes.shape(), numbers);
 }
 
 /// Arithmetic in which a NaN, a number not known, leads to NaN.

@@ -14,8 +14,9 @@ Quantization calibrate(const Graph& graph, std::span<const std::vector<float>> b
   std::vector<std::pair<std::string, int64_t>> wanted;
   observed.outputs.clear();
   for (const Buffer& buffer : program.buffers) {
-    if (!buffer.narrow) continue;
-    observed.outputs.push_back(observed.find_value(buffer.name));
+    const ValueId value = observed.find_value(buffer.name);
+    if (!buffer.narrow || !value) continue;  // what a composition made on the way stays as it is
+    observed.outputs.push_back(value);
     wanted.emplace_back(buffer.name, element_count(buffer.shape));
   }
   if (wanted.empty()) return {};

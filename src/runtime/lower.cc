@@ -347,6 +347,7 @@ class Lowering {
     }
     const Shape& out = shape_of(node.outputs[0]);
     const int64_t rows = element_count(out), length = element_count(x.shape) / std::max<int64_t>(rows, 1);
+    if (length == 0 && rows > 0) refuse(node, "its input has no elements");
     const bool planes = x.shape.size() == 4 && std::count(reduced.begin(), reduced.end(), true) == 2;
     if (!planes) x.shape = {1, rows, length, 1};
     const Shape pooled{x.shape[0], x.shape[1], 1, 1};

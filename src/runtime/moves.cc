@@ -21,6 +21,10 @@ std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
     if (i > 0) alone[moved.inputs.back()].constant = value.constant;
   }
   for (const ValueId id : node.outputs) {
+    if (!id) {
+      moved.outputs.emplace_back();
+      continue;
+    }
     moved.outputs.push_back(alone.add_value({.name = graph[id].name, .dtype = DType::i64, .shape = graph[id].shape}));
   }
   const ValueId x = moved.inputs.at(0);

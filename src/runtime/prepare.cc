@@ -1,13 +1,14 @@
 #include "runtime/prepare.h"
 
 #include "graph/numbers.h"
+#include "runtime/compose.h"
 #include "runtime/refuse.h"
 
 namespace reducenet {
 namespace {
 
-/// What a node does at inference: settled fades and LeakyReLUs in disguise become what they are.
-Op at_inference(const Node& node) {
+/// What a node does at inference: settled fades, LeakyReLUs in disguise and casts to the same type become what they are.
+Op at_inference(const Graph& graph, const Node& node) {
   if (const auto* fade = std::get_if<Fade>(&node.op)) {
     if (node.inputs.size() > 1) refuse(node, "it has not been settled");
     if (fade->lambda == 0) return Identity{};
@@ -22,6 +23,9 @@ Op at_inference(const Node& node) {
   if (const auto* activation = std::get_if<Activation>(&node.op)) {
     if (activation->kind == Activation::Kind::identity) return Identity{};
   }
+  if (const auto* cast = std::get_if<Cast>(&node.op)) {
+    if (graph[node.inputs[0]].dtype == cast->to) return Identity{};
+  }
   return node.op;
 }
 
@@ -34,7 +38,7 @@ void remove_identities(Graph& graph) {
   };
   std::vector<Node> kept;
   for (Node& node : graph.nodes) {
-    node.op = at_inference(node);
+    node.op = at_inference(graph, node);
     for (ValueId& id : node.inputs) resolve(id);
     if (std::holds_alternative<Identity>(node.op)) {
       source[static_cast<size_t>(node.outputs[0].index)] = node.inputs[0];
@@ -62,6 +66,8 @@ void prepare(Graph& graph, int64_t batch) {
   }
   reinfer_shapes(graph);
   fold_constants(graph);
+  compose(graph);
+  infer_shapes(graph);
   remove_identities(graph);
   remove_dead(graph);
 }

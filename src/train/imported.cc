@@ -42,7 +42,7 @@ void part_splits(Graph& graph) {
   for (Node& node : graph.nodes) {
     const auto* const split = std::get_if<SplitAxis>(&node.op);
     const auto length = [&](ValueId id) {
-      const std::optional<Shape>& shape = graph[id].shape;
+      const std::optional<Shape> shape = id ? graph[id].shape : std::nullopt;
       return shape ? shape->at(static_cast<size_t>(split->axis + (split->axis < 0 ? std::ssize(*shape) : 0))) : -1;
     };
     if (!split || std::ranges::any_of(node.outputs, [&](ValueId id) { return length(id) < 0; })) {

@@ -306,7 +306,7 @@ class Importer {
                                     : "its inputs are not floating-point numbers";
     }
     if (node.outputs.empty() || !node.outputs[0]) return "its first output is not used";
-    NodeReader reader(proto, graph_, *shapes_, inputs);
+    NodeReader reader(proto, graph_, *shapes_, guessed_, inputs);
     Op op = row->read(reader);
     if (std::string why = reader.refusal(); !why.empty()) return why;
     node.op = std::move(op);

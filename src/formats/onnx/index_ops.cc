@@ -265,7 +265,10 @@ void write(const ConstantOfShape& op, NodeWriter& w) {
 }
 
 Op read_cast(NodeReader& r) {
-  const std::optional<DType> to = dtype_of(static_cast<int>(r.integer("to", 0)));
+  const bool like = r.type() == "CastLike";
+  const std::optional<DType> to = like ? r.certain_dtype(1) : dtype_of(static_cast<int>(r.integer("to", 0)));
+  if (like && to == DType::string) r.refuse("the type of its second input is not known");
+  if (like) r.keep(1);
   if (r.opset() >= 19) r.integer("saturate", 1);  // concerns 8-bit floats only
   if (!to) r.refuse("an element type that is not understood");
   if (r.dtype(0) == DType::string) r.refuse("its input is not numbers");

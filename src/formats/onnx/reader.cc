@@ -34,8 +34,8 @@ std::pair<int64_t, int64_t> same_padding(int64_t size, int64_t kernel, int64_t s
 }  // namespace
 
 NodeReader::NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
-                       std::vector<ValueId> inputs)
-    : proto_(proto), graph_(graph), known_(known), inputs_(std::move(inputs)) {}
+                       const std::unordered_set<int32_t>& guessed, std::vector<ValueId> inputs)
+    : proto_(proto), graph_(graph), known_(known), guessed_(guessed), inputs_(std::move(inputs)) {}
 
 const AttributeProto* NodeReader::attribute(const char* name, AttributeProto::AttributeType type) {
   asked_.insert(name);

@@ -427,6 +427,7 @@ constexpr OnnxOp kTable[] = {
     {"ConstantOfShape", 9, 1, 1, false, read_constant_of_shape, write_as<ConstantOfShape>},
     {"Range", 11, 3, 3, false, read_plain<Arange>, write_plain},
     {"Cast", 6, 1, 1, false, read_cast, write_as<Cast>},
+    {"CastLike", 15, 2, 2, false, read_cast, nullptr},
     {"Identity", 1, 1, 1, false, read_plain<Identity>, write_plain},
     {"Dropout", 7, 1, 3, true, read_dropout, write_as<Dropout>},
 };

@@ -22,9 +22,9 @@ inline constexpr int64_t kNewestOpset = 28;
 /// keeps the first reason. Throws Error(bad_input) for what no version of ONNX allows.
 class NodeReader {
  public:
-  /// `known`: values that follow from constants and shapes.
+  /// `known`: values that follow from constants and shapes. `guessed`: those whose types are not certain.
   NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
-             std::vector<ValueId> inputs);
+             const std::unordered_set<int32_t>& guessed, std::vector<ValueId> inputs);
 
   int64_t opset() const { return graph_.opset; }
   const std::string& type() const { return proto_.op_type(); }
@@ -47,6 +47,8 @@ class NodeReader {
   const Tensor* constant(size_t i) const { return has(i) ? graph_.constant(inputs_[i]) : nullptr; }
   std::optional<Shape> shape(size_t i) const { return has(i) ? graph_[inputs_[i]].shape : std::nullopt; }
   DType dtype(size_t i) const { return graph_[inputs_[i]].dtype; }
+  /// DType::string where the type is not certain.
+  DType certain_dtype(size_t i) const { return guessed_.contains(inputs_[i].index) ? DType::string : dtype(i); }
   /// An input whose value becomes part of the op: a constant, or computed from constants and shapes. Refuses when it is
   /// neither; `otherwise` when absent.
   std::vector<int64_t> fold_integers(size_t i);
@@ -74,6 +76,7 @@ class NodeReader {
   const onnx::NodeProto& proto_;
   const Graph& graph_;
   const ShapeInference& known_;
+  const std::unordered_set<int32_t>& guessed_;
   std::vector<ValueId> inputs_;
   std::set<std::string> asked_;
   size_t most_outputs_ = 1;
