@@ -268,7 +268,6 @@ Op read_cast(NodeReader& r) {
   const bool like = r.type() == "CastLike";
   const std::optional<DType> to = like ? r.certain_dtype(1) : dtype_of(static_cast<int>(r.integer("to", 0)));
   if (like && to == DType::string) r.refuse("the type of its second input is not known");
-  if (like) r.keep(1);
   if (r.opset() >= 19) r.integer("saturate", 1);  // concerns 8-bit floats only
   if (!to) r.refuse("an element type that is not understood");
   if (r.dtype(0) == DType::string) r.refuse("its input is not numbers");
@@ -276,7 +275,11 @@ Op read_cast(NodeReader& r) {
 }
 
 void write(const Cast& op, NodeWriter& w) {
-  set(w.emit("Cast"), "to", static_cast<int64_t>(onnx_type_of(op.to)));
+  if (!w.input(1).empty() && w.opset() >= 15) {
+    w.emit("CastLike");
+  } else {
+    set(w.emit("Cast", {w.input(0)}), "to", static_cast<int64_t>(onnx_type_of(op.to)));
+  }
 }
 
 Op read_normalize(NodeReader& r) {
