@@ -119,6 +119,19 @@ TEST(Collapse, StopsAfterAnyNumberOfPatches) {
   EXPECT_EQ(print(collapse(graph, {.stop_after = 1000}).graph), print(whole.graph));
 }
 
+// An LSTM whose last state alone is read leaves its first output out.
+TEST(Collapse, OutputsMayBeLeftOut) {
+  GraphBuilder b("last state");
+  const ValueId x = b.batch_norm("bn", b.conv("conv", b.input("x", {1, 3, 8, 8}), 4, {1, 1}, {}));
+  b.output(b.activation("act", b.node("lstm", Opaque{"", "LSTM", "", 0}, {x}), {}));
+  Graph graph = std::move(b).finish();
+  const auto lstm = std::ranges::find(graph.nodes, "lstm", &Node::name);
+  lstm->outputs.insert(lstm->outputs.begin(), ValueId{});
+  const Collapsed collapsed = collapse(graph);
+  EXPECT_EQ(collapsed.graph.nodes.size(), 3u) << print(collapsed.graph);
+  EXPECT_TRUE(verify(graph, collapsed).verified);
+}
+
 TEST(Collapse, ASecondCollapseFindsNothing) {
   const Collapsed once = collapse(trained("gen2", {.modules = 1, .widths = {4, 6, 8}, .height = 8, .width = 8}));
   const Collapsed twice = collapse(once.graph);

@@ -42,8 +42,8 @@ Shape sample_shape(const Value& input, const OpenSizes& sizes) {
   return shape;
 }
 
-/// What samples are made of. The later ones are for networks that answer others by no finite numbers, such as those that
-/// take logarithms of their inputs.
+/// What samples are made of. The later ones are for networks that answer others by no finite numbers, such as those
+/// that take logarithms of their inputs.
 using Domain = double (*)(double normal);
 constexpr Domain kDomains[] = {
     [](double x) { return x; },

@@ -130,6 +130,20 @@ TEST(Verify, NotFiniteIsNotVerified) {
   EXPECT_FALSE(check_regions(graph, with_nan)[0].holds());
 }
 
+TEST(Verify, TriesOtherInputsWhereTheNetworkHasNoFiniteAnswers) {
+  GraphBuilder b("from one on");
+  b.output(b.node("y", Unary{Unary::Kind::acosh}, {b.input("x", {2, 3})}));
+  const Graph from_one = std::move(b).finish();
+  const Certificate certificate = verify(from_one, from_one, {.samples = 4});
+  EXPECT_TRUE(certificate.verified) << certificate.why;
+  EXPECT_EQ(certificate.samples, 4);
+  GraphBuilder nowhere("nowhere");
+  const ValueId zero = nowhere.constant("zero", Tensor::filled({1}, 0));
+  nowhere.output(nowhere.node("y", Binary{Binary::Kind::div}, {nowhere.input("x", {2, 3}), zero}));
+  const Graph infinite = std::move(nowhere).finish();
+  EXPECT_FALSE(verify(infinite, infinite, {.samples = 4}).verified);
+}
+
 TEST(Verify, RealInputsCount) {
   const Graph graph = small_network();
   Shape shape = *graph[graph.inputs[0]].shape;
@@ -235,6 +249,27 @@ TEST(Verify, ARegionThatWasNotRunNeedsTheWholeNetwork) {
   Certificate without{.verified = true, .regions = {held()}, .not_run = "an op is not executed"};
   without.judge_regions();
   EXPECT_TRUE(without.verified) << without.why;
+}
+
+// A slice past the end makes nothing at the size that is tried: that nothing is equal to nothing is no proof.
+TEST(Verify, ARegionThatMakesNothingIsNotRun) {
+  const auto sliced = [](double factor) {
+    GraphBuilder b("sliced");
+    const ValueId x = b.node("twist", Opaque{"com.example", "Twist", "", 0}, {b.input("x", {1, 4})});
+    const ValueId scaled =
+        b.node("scaled", Binary{Binary::Kind::mul}, {x, b.constant("c", Tensor::filled({1}, factor))});
+    b.output(b.node("y", Slice{.starts = {64}, .ends = {99}, .axes = {0}, .steps = {1}}, {scaled}));
+    return std::move(b).finish();
+  };
+  const Graph before = sliced(2);
+  const Collapsed after{
+      sliced(3),
+      {},
+      {},
+      {{.before = {"scaled", "y"}, .after = {"scaled", "y"}, .inputs = {"twist"}, .output = "y", .made = "y"}}};
+  const std::vector<RegionCheck> checks = check_regions(before, after);
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_NE(checks[0].not_run, "");
 }
 
 TEST(Verify, DifferentSignaturesAreAnError) {

@@ -26,7 +26,8 @@ class Composition {
     return made;
   }
   void last(Op op, std::vector<ValueId> inputs) {
-    nodes_.push_back({.name = node_.name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {node_.outputs[0]}});
+    nodes_.push_back(
+        {.name = node_.name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {node_.outputs[0]}});
   }
 
  private:
@@ -39,7 +40,9 @@ class Composition {
 bool write(const Variadic& op, const Graph&, const Node& node, Composition& made) {
   using Kind = Variadic::Kind;
   const bool mean = op.kind == Kind::mean;
-  const Binary pair{op.kind == Kind::min ? Binary::Kind::min : op.kind == Kind::max ? Binary::Kind::max : Binary::Kind::add};
+  const Binary pair{op.kind == Kind::min   ? Binary::Kind::min
+                    : op.kind == Kind::max ? Binary::Kind::max
+                                           : Binary::Kind::add};
   const size_t count = node.inputs.size();
   ValueId sum = node.inputs[0];
   for (size_t i = 1; i + 1 < count; ++i) sum = made.step("to." + std::to_string(i), pair, {sum, node.inputs[i]});

@@ -7,7 +7,8 @@
 namespace reducenet {
 namespace {
 
-/// What a node does at inference: settled fades, LeakyReLUs in disguise and casts to the same type become what they are.
+/// What a node does at inference: settled fades, LeakyReLUs in disguise and casts to the same type become what they
+/// are.
 Op at_inference(const Graph& graph, const Node& node) {
   if (const auto* fade = std::get_if<Fade>(&node.op)) {
     if (node.inputs.size() > 1) refuse(node, "it has not been settled");
