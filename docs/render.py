@@ -320,6 +320,20 @@ def packaged():
                  "from ONNX Runtime, of the largest answer (in numbers), before / after the collapse"], body)
 
 
+def conformance():
+    """One row a kind of case."""
+    found = json.loads((RESULTS / "conformance.json").read_text())["rows"]
+    body = []
+    for kind in dict.fromkeys(row["kind"] for row in found):
+        of = [row for row in found if row["kind"] == kind]
+        counts = [sum(row[step].startswith(outcome) for row in of) for step, outcome in
+                  (("runs", "right"), ("runs", "refused"), ("runs", "WRONG"), ("collapses", "right"), ("collapses", "not run"),
+                   ("collapses", "refused"), ("collapses", "WRONG"))]
+        body.append([kind, len(of), *counts])
+    return rows(["cases", "number", "run: right", "refused by name", "wrong", "collapsed: right", "ONNX Runtime has no such operator",
+                 "not certified, nothing written", "wrong"], body)
+
+
 def exports_refused():
     return rows(["network", "exporter", "step", "why not"],
                 [[row["network"], row["exporter"], name, row[step]["refused"]] for row in exported_rows()
@@ -330,6 +344,7 @@ TABLES = {
     "exports": exports,
     "exports-refused": exports_refused,
     "packaged": packaged,
+    "conformance": conformance,
     "header": header,
     "narrow-speed": narrow_speed,
     "narrow-accuracy": narrow_accuracy,
