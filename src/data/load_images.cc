@@ -15,7 +15,8 @@ void check_options(const LoadImagesOptions& options) {
     }
   }
   if (options.channels != 0 && options.channels != 1 && options.channels != 3) {
-    refuse(std::to_string(options.channels) + " channels; 1 and 3 are possible");
+    refuse(std::to_string(options.channels) +
+           " channels; 1 and 3 are possible (a model that takes [N,H,W,C]: export --channels-first turns its input)");
   }
 }
 

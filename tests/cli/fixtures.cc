@@ -43,6 +43,27 @@ Graph of_any_size() {
   return graph;
 }
 
+/// The same for one image of rows of pixels, as TensorFlow has them; `shifted`: something happens to them there first.
+Graph of_pixels(bool shifted) {
+  Graph graph = exported(1);
+  const ValueId planes = graph.inputs[0];
+  const ValueId input = graph.add_value({.name = "pixels", .dtype = DType::f32, .shape = Shape{1, 16, 16, 3}});
+  graph.inputs[0] = input;
+  ValueId from = input;
+  if (shifted) {
+    Value zero{.name = "zero", .dtype = DType::f32, .shape = Shape{3}};
+    zero.constant = Tensor::filled({3}, 0);
+    const ValueId constant = graph.add_value(std::move(zero));
+    from = graph.add_value({.name = "shifted", .dtype = DType::f32});
+    graph.nodes.push_back(
+        {.name = "shift", .op = Binary{Binary::Kind::sub}, .inputs = {input, constant}, .outputs = {from}});
+  }
+  graph.nodes.push_back({.name = "to planes", .op = Transpose{{0, 3, 1, 2}}, .inputs = {from}, .outputs = {planes}});
+  sort_topologically(graph);
+  reinfer_shapes(graph);
+  return graph;
+}
+
 constexpr Padding kOne{1, 1, 1, 1};
 
 /// Two padded convolutions with a wide middle.
@@ -148,6 +169,8 @@ int main(int, char** argv) {
   save(exported(1), folder / "one-images.onnx");
   save(of_any_size(), folder / "any-size.onnx");
   save(exported(3), folder / "three-images.onnx");
+  save(of_pixels(false), folder / "pixels.onnx");
+  save(of_pixels(true), folder / "shifted-pixels.onnx");
   save(finished("article", 0), folder / "article.safetensors");
   save(padded(), folder / "padded.onnx");
   save(residual(), folder / "residual.onnx");

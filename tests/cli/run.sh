@@ -174,6 +174,16 @@ refuses 2 'given together' export one-images.onnx -o never.onnx --mean 0.5
 refuses 2 '2 values.*3 channels' export one-images.onnx -o never.onnx --mean 0.5,0.5 --std 0.25
 refuses 2 'std: 0 makes no sense' export one-images.onnx -o never.onnx --mean 0.5 --std 0
 refuses 2 'takes 16x16' export one-images.onnx -o never.onnx --mean 0.5 --std 0.25 --size 8x8
+# Channels last, as TensorFlow writes models: turned once, and then the same network.
+refuses 2 'channels-first' eval pixels.onnx --data generated:200
+for model in pixels shifted-pixels; do
+  json '.bytes > 0' export $model.onnx -o planes.onnx --channels-first --mean 0.5 --std 0.25
+  json '.images' predict planes.onnx dot.png
+  jq -c '.images[0].predictions[] | [.index, .probability]' stdout >planes.scores
+  same planes.scores reduce.scores
+  json '.verified' collapse planes.onnx -o planes-small.onnx
+done
+refuses 2 'holds no channels' export one-images.onnx -o never.onnx --channels-first
 head -n 9 class-names >few-names
 refuses 3 '9 names.*10 outputs' export one-images.onnx -o never.onnx --class-names few-names
 absent never.onnx
