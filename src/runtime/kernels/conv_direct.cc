@@ -254,23 +254,50 @@ void run(const Call& call) noexcept {
   HWY_DYNAMIC_DISPATCH(conv_direct)(call, Block);
 }
 
+/// How many neighbouring groups are computed as one, with zeros in between, so that their channels fill blocks: as few
+/// as do, or all.
 template <int64_t Block>
-bool supports(const Step& step) {
-  const auto* op = std::get_if<Conv2d>(&step.op);
-  if (!op || element_count(step.output.shape) == 0) return false;
-  const Shape& w = step.weight_shape;
-  return op->groups == 1 || (w[1] % Block == 0 && w[0] / op->groups % kBlock == 0);
+int64_t joined(const Step& step) {
+  const int64_t groups = std::get<Conv2d>(step.op).groups, in = step.weight_shape[1];
+  const int64_t out = step.weight_shape[0] / groups;
+  for (int64_t k = 1; k < groups; ++k) {
+    if (groups % k == 0 && in * k % Block == 0 && out * k % kBlock == 0) return k;
+  }
+  return groups;
 }
 
-/// Padded channels are computed as well.
+template <int64_t Block>
+bool supports(const Step& step) {
+  if (!std::holds_alternative<Conv2d>(step.op) || element_count(step.output.shape) == 0) return false;
+  return Block == kBlock || std::get<Conv2d>(step.op).groups == 1 || joined<Block>(step) == 1;
+}
+
+/// Padded channels, and zeros between groups, are computed as well.
+template <int64_t Block>
 double cost(const Step& step) {
   const double full = static_cast<double>(round_up(step.weight_shape[0], kBlock)) / step.weight_shape[0];
-  return static_cast<double>(step.macs) * full;
+  return static_cast<double>(step.macs) * full * static_cast<double>(joined<Block>(step));
+}
+
+void join_groups(Step& step, int64_t count) {
+  if (count == 1) return;
+  auto& op = std::get<Conv2d>(step.op);
+  Shape& shape = step.weight_shape;
+  const int64_t row = shape[1] * shape[2] * shape[3], out = shape[0] / op.groups;
+  std::vector<double> weight(static_cast<size_t>(shape[0] * row * count));
+  for (int64_t o = 0; o < shape[0]; ++o) {
+    const int64_t group = o / out;
+    std::copy_n(step.weight.begin() + o * row, row, weight.begin() + (o * count + group % count) * row);
+  }
+  step.weight = std::move(weight);
+  shape[1] *= count;
+  op.groups /= count;
 }
 
 /// [O/16][rows of channels][kh][kw][channels of the row][16]
 template <int64_t Block>
 void pack(Step& step) {
+  join_groups(step, joined<Block>(step));
   const Conv2d& op = std::get<Conv2d>(step.op);
   const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
   const int64_t taps = step.weight_shape[2] * step.weight_shape[3], padded = round_up(outputs, kBlock);
@@ -298,8 +325,8 @@ void pack(Step& step) {
 }  // namespace
 
 constinit const Kernel kConvDirect{"conv-direct", Layout::blocked, Layout::blocked, supports<kBlock>,
-                                   cost,          pack<kBlock>,    run<kBlock>};
-constinit const Kernel kConvFirst{"conv-first", Layout::plain, Layout::blocked, supports<1>, cost, pack<1>, run<1>};
+                                   cost<kBlock>,  pack<kBlock>,    run<kBlock>};
+constinit const Kernel kConvFirst{"conv-first", Layout::plain, Layout::blocked, supports<1>, cost<1>, pack<1>, run<1>};
 
 }  // namespace reducenet
 #endif

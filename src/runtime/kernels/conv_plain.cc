@@ -73,7 +73,7 @@ bool supports(const Step& step) {
 }
 
 double cost(const Step& step) {
-  return 8.0 * static_cast<double>(step.macs);
+  return 12.0 * static_cast<double>(step.macs);  // a 1×1 convolution is slower still
 }
 
 }  // namespace

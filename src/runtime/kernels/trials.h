@@ -142,6 +142,11 @@ inline Graph grouped_conv(Dice& dice) {
 inline Graph odd_groups(Dice& dice) {
   return conv(dice, dice.pick(1, 5), dice.pick(1, 7), dice.pick(1, 7));
 }
+/// Several of which fill a block of channels.
+inline Graph neighbouring_groups(Dice& dice) {
+  const int64_t channels = dice.one_of<int64_t>({2, 4, 8});
+  return conv(dice, 16 / channels * dice.pick(2, 3), channels, channels * dice.pick(1, 2));
+}
 inline Graph depthwise(Dice& dice) {
   return conv(dice, dice.pick(2, 67), 1, 1);
 }
@@ -423,6 +428,8 @@ constexpr Trial kTrials[] = {
     {"conv-direct", dense_conv},
     {"conv-direct", grouped_conv},
     {"conv-direct", heavy_conv},
+    {"conv-direct", odd_groups},
+    {"conv-direct", neighbouring_groups},
     {"conv-first", heavy_conv},
     {"conv-first", first_conv},
     {"conv-first", grouped_conv},
