@@ -62,6 +62,16 @@ void part_splits(Graph& graph) {
   graph.nodes = std::move(nodes);
 }
 
+/// A Cast to the type that a value has already, as exporters write where they would keep to float32, does nothing.
+void drop_casts(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    const auto* const cast = std::get_if<Cast>(&node.op);
+    if (!cast || graph[node.inputs[0]].dtype != cast->to) continue;
+    node.op = Identity{};
+    node.inputs.resize(1);
+  }
+}
+
 /// Normalises the convolutions by what they make of the images.
 void normalise(Graph& graph, const ImageSet& images) {
   constexpr int64_t kBatch = 32, kBatches = 32;
@@ -127,6 +137,7 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   try {
     open_batch(graph, wanted);
     part_splits(graph);
+    drop_casts(graph);
     check_images_apart(graph, wanted);
   } catch (const Error& error) {
     throw Error(error.kind(), from.string() + ": " + error.what());

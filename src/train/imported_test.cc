@@ -41,6 +41,20 @@ TEST_F(Imported, AMatrixAtTheEndIsReplaced) {
   EXPECT_EQ(graph[graph.outputs[0]].shape->back(), kClasses);
 }
 
+TEST_F(Imported, ACastToTheSameTypeGoes) {
+  const auto cast_to = [](DType type) {
+    GraphBuilder b("cast", 3);
+    const ValueId x =
+        b.node("cast", Cast{type}, {b.conv("conv", b.input("image", {-1, 3, kSide, kSide}), 4, {3, 3}, {})});
+    b.output(b.gemm("fc", b.node("flatten", Flatten{}, {x}), kClasses));
+    return std::move(b).finish();
+  };
+  const Graph graph = imported(cast_to(DType::f32));
+  EXPECT_TRUE(
+      std::ranges::none_of(graph.nodes, [](const Node& node) { return std::holds_alternative<Cast>(node.op); }));
+  refused(cast_to(DType::f16), "Cast");
+}
+
 /// A product, a sum and a Softmax, as Paddle and Keras export heads.
 Graph probabilities(int64_t classes) {
   GraphBuilder b("probabilities", 3);
