@@ -331,7 +331,7 @@ struct Arange {
   friend bool operator==(const Arange&, const Arange&) = default;
 };
 
-/// x → x as another element type.
+/// x, [like] → x as another element type; of `like` only the type was read, which is `to` (ONNX CastLike).
 struct Cast {
   DType to = DType::f32;
   friend bool operator==(const Cast&, const Cast&) = default;
