@@ -21,8 +21,8 @@ void add_image_description(CLI::App& app, ImageDescription& description);
 
 /// Writes what was given into the graph's metadata, the size into its input. Errors: usage (mean without std, a number
 /// of values that is not the model's number of channels, values of pixels up to 255, another size than the model's,
-/// channels that are first already); unsupported (no image goes in); io and bad_input (the file of names: absent, empty, or another number than the model
-/// has outputs).
+/// channels that are first already); unsupported (no image goes in); io and bad_input (the file of names: absent,
+/// empty, or another number than the model has outputs).
 void describe_images(Graph& graph, const ImageDescription& description);
 
 }  // namespace reducenet::cli
