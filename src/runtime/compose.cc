@@ -13,18 +13,19 @@ class Composition {
   Composition(Graph& graph, std::vector<Node>& nodes, const Node& node) : graph_(graph), nodes_(nodes), node_(node) {}
 
   ValueId constant(const std::string& what, Tensor numbers) {
-    Value value{.name = node_.name + "." + what, .dtype = DType::f32, .shape = numbers.shape()};
+    Value value{.name = graph_.unique_name(node_.name + "." + what), .dtype = DType::f32, .shape = numbers.shape()};
     value.constant = std::move(numbers);
     return graph_.add_value(std::move(value));
   }
   ValueId scalar(const std::string& what, double number) { return constant(what, Tensor::filled({}, number)); }
 
   ValueId step(const std::string& what, Op op, std::vector<ValueId> inputs) {
-    const std::string name = node_.name + "." + what;
+    const std::string name = graph_.unique_name(node_.name + "." + what);
     const ValueId made = graph_.add_value({.name = name, .dtype = graph_[node_.outputs[0]].dtype});
     nodes_.push_back({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {made}});
     return made;
   }
+  ValueId square(ValueId x) { return step("squares", Binary{Binary::Kind::mul}, {x, x}); }
   void last(Op op, std::vector<ValueId> inputs) {
     nodes_.push_back(
         {.name = node_.name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {node_.outputs[0]}});
@@ -70,10 +71,9 @@ bool write(const Lrn& op, const Graph& graph, const Node& node, Composition& mad
     }
   }
   const ValueId x = node.inputs[0];
-  const ValueId squares = made.step("squares", Binary{Binary::Kind::mul}, {x, x});
   const ValueId weight = made.constant("weight", Tensor::from_doubles({channels, channels, 1, 1}, band));
   const ValueId bias = made.constant("bias", Tensor::filled({channels}, op.bias));
-  const ValueId sums = made.step("sums", Conv2d{}, {squares, weight, bias});
+  const ValueId sums = made.step("sums", Conv2d{}, {made.square(x), weight, bias});
   const ValueId factor = made.step("factor", Binary{Binary::Kind::pow}, {sums, made.scalar("exponent", -op.beta)});
   made.last(Binary{Binary::Kind::mul}, {x, factor});
   return true;
@@ -93,7 +93,6 @@ bool write(const Reduce& op, const Graph&, const Node& node, Composition& made) 
   const auto then = [&](Unary::Kind f, std::pair<Op, std::vector<ValueId>> reduction) {
     made.last(Unary{f}, {made.step("reduced", std::move(reduction.first), std::move(reduction.second))});
   };
-  const auto square = [&] { return made.step("squares", Binary{Binary::Kind::mul}, {x, x}); };
   const auto as_last = [&](std::pair<Op, std::vector<ValueId>> reduction) {
     made.last(std::move(reduction.first), std::move(reduction.second));
   };
@@ -105,10 +104,10 @@ bool write(const Reduce& op, const Graph&, const Node& node, Composition& made) 
       as_last(reduced(Kind::sum, made.step("sizes", Unary{Unary::Kind::abs}, {x})));
       return true;
     case Kind::l2:
-      then(Unary::Kind::sqrt, reduced(Kind::sum, square()));
+      then(Unary::Kind::sqrt, reduced(Kind::sum, made.square(x)));
       return true;
     case Kind::sum_square:
-      as_last(reduced(Kind::sum, square()));
+      as_last(reduced(Kind::sum, made.square(x)));
       return true;
     case Kind::log_sum:
       then(Unary::Kind::log, reduced(Kind::sum, x));

@@ -269,7 +269,7 @@ int64_t joined(const Step& step) {
 template <int64_t Block>
 bool supports(const Step& step) {
   if (!std::holds_alternative<Conv2d>(step.op) || element_count(step.output.shape) == 0) return false;
-  return Block == kBlock || std::get<Conv2d>(step.op).groups == 1 || joined<Block>(step) == 1;
+  return Block == kBlock || joined<Block>(step) == 1;
 }
 
 /// Padded channels, and zeros between groups, are computed as well.
