@@ -87,6 +87,7 @@ void fix_size(Graph& graph, int64_t height, int64_t width) {
   if ((shape[2] > 0 && shape[2] != height) || (shape[3] > 0 && shape[3] != width)) {
     refuse(fmt::format("--size: the model takes {} images", to_string(Shape(shape.begin() + 2, shape.end()))));
   }
+  if (shape[2] == height && shape[3] == width) return;  // inferring again would forget what only the exporter knew
   shape[2] = height;
   shape[3] = width;
   graph[graph.inputs[0]].shape = std::move(shape);
