@@ -372,7 +372,8 @@ class Importer {
     for (const Node& node : graph_.nodes) {
       for (const ValueId id : node.inputs) read_.push_back(id);
     }
-    for (const auto& [last, inner] : recognise_activations(graph_)) {
+    for (auto& [last, inner] : recognise_activations(graph_)) {
+      std::ranges::sort(inner);  // each behind those that it reads
       for (const NodeId id : inner) {
         dead_nodes[static_cast<size_t>(id.index)] = true;
         for (const ValueId made : graph_[id].outputs) dead_values[static_cast<size_t>(made.index)] = true;
