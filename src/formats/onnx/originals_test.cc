@@ -3,6 +3,8 @@
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
 
+#include <set>
+
 #include "formats/native.h"
 #include "formats/onnx/onnx.h"
 #include "formats/testing.h"
@@ -26,9 +28,21 @@ Graph read(const onnx::ModelProto& model) {
   return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
 }
 
+/// Every node stands behind those whose outputs it reads, as the format demands.
+void expect_sorted(const onnx::GraphProto& graph) {
+  std::set<std::string> made{""};
+  for (const auto& input : graph.input()) made.insert(input.name());
+  for (const auto& tensor : graph.initializer()) made.insert(tensor.name());
+  for (const auto& node : graph.node()) {
+    for (const auto& input : node.input()) EXPECT_TRUE(made.contains(input)) << node.name() << " reads " << input;
+    made.insert(node.output().begin(), node.output().end());
+  }
+}
+
 onnx::ModelProto written(const Graph& graph) {
   onnx::ModelProto model;
   EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
+  expect_sorted(model.graph());
   return model;
 }
 
@@ -66,6 +80,24 @@ TEST(OnnxOriginals, WhatIsUnchangedComesBackFieldForField) {
   EXPECT_TRUE(graph[graph.find_node("silu")].op == Op(Activation{Activation::Kind::silu}));
   EXPECT_TRUE(same(written(graph), model)) << written(graph).DebugString();
   EXPECT_TRUE(same(written(from_native(to_native(graph), "m.safetensors")), model));
+}
+
+// A sequence of several nodes, in a network of which something else has changed.
+TEST(OnnxOriginals, ASequenceKeepsItsOrder) {
+  Graph graph = read(model_of(R"(
+    initializer { data_type: 1 name: 'root' float_data: 1.4142135 }
+    initializer { data_type: 1 name: 'one' float_data: 1 }
+    initializer { data_type: 1 name: 'half' float_data: 0.5 }
+    node { input: 'x' output: 'l' op_type: 'LeakyRelu' name: 'leaky' }
+    node { input: ['l', 'root'] output: 'd' op_type: 'Div' name: 'div' }
+    node { input: 'd' output: 'e' op_type: 'Erf' name: 'erf' }
+    node { input: ['e', 'one'] output: 'a' op_type: 'Add' name: 'add' }
+    node { input: ['l', 'a'] output: 'm' op_type: 'Mul' name: 'mul' }
+    node { input: ['m', 'half'] output: 'y' op_type: 'Mul' name: 'gelu' })",
+                              kHeader));
+  ASSERT_EQ(graph.nodes.size(), 2u);
+  std::get<Activation>(graph[graph.find_node("leaky")].op).alpha = 0.5;
+  EXPECT_EQ(written(graph).graph().node_size(), 6);
 }
 
 TEST(OnnxOriginals, OnlyWhatChangedIsWrittenAnew) {
