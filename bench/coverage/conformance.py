@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import ONE_ROUNDING, TOLERANCE, in_onnxruntime, in_runtime, option_parser, report, tool  # noqa: E402
+from harness import ONE_ROUNDING, TOLERANCE, collapse, in_onnxruntime, in_runtime, option_parser, report  # noqa: E402
 
 CONVERTED = pathlib.Path(onnx.__file__).parent / "backend/test/data"
 
@@ -82,9 +82,9 @@ def run(options, path, x, references):
     return "right" if right([y.reshape(e.shape) for y, e in zip(parts, expected)], references) else "WRONG"
 
 
-def collapse(options, path, x, references):
+def collapses(options, path, x, references):
     smaller = path.with_name("collapsed.onnx")
-    tool(options, "collapse", path, "-o", smaller)
+    collapse(options, path, smaller)
     if len(references) == 1:
         return "not run by ONNX Runtime"
     return "right" if right(in_onnxruntime(smaller, x), references) else "WRONG"
@@ -119,7 +119,7 @@ def main():
             except Exception:  # it has types of its own for what it cannot run
                 pass
             row = {"kind": kind, "case": name, "runs": outcome(run, options, path, x, references),
-                   "collapses": outcome(collapse, options, path, x, references)}
+                   "collapses": outcome(collapses, options, path, x, references)}
         result["rows"].append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
     for step in ("runs", "collapses"):

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: options, the program, the C API, and ONNX Runtime beside it. Needs numpy and onnxruntime."""
+"""What the scripts of this folder share: options, the program, the C API, and ONNX Runtime beside it. Needs numpy, onnx, onnxruntime."""
 import argparse
 import ctypes
 import json
@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 
 import numpy
+import onnx
 import onnxruntime
 
 from origin import ROOT, commit, cpu_model
@@ -98,6 +99,24 @@ def compare(options, folder, path, shape):
     return {"distance": relative, "absolute": absolute}
 
 
+def objection(path):
+    """What ONNX's own checker has against the file, or nothing."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        return str(error)
+    return ""
+
+
+def collapse(options, path, to):
+    """The command's result. A valid model must have become a valid one."""
+    result = json.loads(tool(options, "collapse", path, "-o", to, "--json"))
+    said = objection(to)
+    if said and not objection(path):
+        raise RuntimeError(f"WRONG: not a valid model: {said}")
+    return result
+
+
 def collapsed(options, folder, path):
-    result = json.loads(tool(options, "collapse", path, "-o", folder / "collapsed.onnx", "--json"))
+    result = collapse(options, path, folder / "collapsed.onnx")
     return {key: result[key] for key in ("verified", "nodes_before", "nodes_after")}

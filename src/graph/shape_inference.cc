@@ -6,6 +6,7 @@
 
 #include "fades/fades.h"
 #include "graph/index_shapes.h"
+#include "graph/lines.h"
 #include "reducenet/error.h"
 #include "reducenet/graph.h"
 
@@ -346,7 +347,7 @@ DType output_dtype(const Op& op, std::span<const DType> inputs, size_t output) {
       op);
 }
 
-ShapeInference::ShapeInference(Graph& graph) : graph_(graph) {
+ShapeInference::ShapeInference(Graph& graph, bool lines) : graph_(graph), lines_(lines) {
   for (Value& value : graph.values) {
     if (!value.constant) continue;
     value.shape = value.constant->shape();
@@ -363,7 +364,12 @@ void ShapeInference::visit(const Node& node) {
     values.push_back(value_of(id));
     dtypes.push_back(id ? graph_[id].dtype : DType::f32);
   }
+  const bool line = lines_ && slides(node.op) && shapes[0] && shapes[0]->size() == 3;
+  for (std::optional<Shape>& shape : shapes) {
+    if (line && shape) shape = with_row(*shape);
+  }
   std::vector<std::optional<Shape>> made = output_shapes(node.op, shapes, values, node.outputs.size());
+  if (line && made[0]) made[0] = without_row(*made[0]);
   for (size_t i = 0; i < made.size(); ++i) {
     const ValueId id = node.outputs[i];
     if (!id) continue;

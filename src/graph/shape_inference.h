@@ -11,7 +11,8 @@ namespace reducenet {
 /// Shape → Gather → Concat → Reshape.
 class ShapeInference {
  public:
-  explicit ShapeInference(Graph& graph);
+  /// `lines`: convolutions and pools of [N, C, L] (lines.h) have a shape as well.
+  explicit ShapeInference(Graph& graph, bool lines = false);
   /// Throws Error(bad_input) when the op cannot apply; the message names no node.
   void visit(const Node& node);
   /// The value's elements when they are known, computed ones in double; NaN stands for one that is not. Else nullptr.
@@ -22,6 +23,7 @@ class ShapeInference {
   void add_value(const Node& node, std::span<const Tensor* const> values);
 
   Graph& graph_;
+  bool lines_;
   std::map<int32_t, Tensor> known_;
 };
 

@@ -15,6 +15,7 @@
 #include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
+#include "graph/lines.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -70,9 +71,10 @@ void describe(onnx::ValueInfoProto& info, const Value& value, bool shaped) {
 
 class Exporter {
  public:
-  explicit Exporter(const Graph& graph) : graph_(graph), model_(remainder_of(graph)), branches_(gated_branches(graph)) {
-    for (const Value& value : graph.values) names_.insert(value.name);
-    for (const Node& node : graph.nodes) names_.insert(node.name);
+  explicit Exporter(const Graph& graph)
+      : graph_(as_onnx_has_it(graph)), model_(remainder_of(graph_)), branches_(gated_branches(graph_)) {
+    for (const Value& value : graph_.values) names_.insert(value.name);
+    for (const Node& node : graph_.nodes) names_.insert(node.name);
   }
 
   onnx::ModelProto run() {
@@ -109,6 +111,11 @@ class Exporter {
   const std::vector<std::pair<int, Tensor>>& constants() const { return constants_; }
 
  private:
+  static Graph as_onnx_has_it(Graph graph) {
+    images_to_lines(graph);
+    return graph;
+  }
+
   /// Constants as they were: nodes, or initialisers that still lack their numbers.
   void write_constants(const Originals& originals, std::vector<onnx::TensorProto>& tensors) {
     std::unordered_set<std::string> inputs;
@@ -304,7 +311,7 @@ class Exporter {
     import.set_version(graph_.opset);
   }
 
-  const Graph& graph_;
+  const Graph graph_;
   onnx::ModelProto model_;
   std::vector<GatedBranch> branches_;
   std::unordered_set<std::string> names_;

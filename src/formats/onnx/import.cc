@@ -12,6 +12,7 @@
 #include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
+#include "graph/lines.h"
 #include "graph/shape_inference.h"
 #include "reducenet/error.h"
 
@@ -111,11 +112,12 @@ class Importer {
     add_outputs();
     add_reads();
     sort_topologically(graph_);
-    shapes_.emplace(graph_);
+    shapes_.emplace(graph_, true);
     for (Node& node : graph_.nodes) read_node(node);
     simplify();
     check(graph_);
     keep_remainder();
+    lines_to_images(graph_);
     return std::move(graph_);
   }
 

@@ -82,14 +82,16 @@ std::optional<Tensor> NodeReader::tensor(const char* name) {
 Size2 NodeReader::pair(const char* name, int64_t otherwise) {
   const auto values = integers(name);
   if (!values) return {otherwise, otherwise};
-  if (values->size() != 2) {
-    refuse(std::string(name) + " of " + std::to_string(values->size()) + " dimensions; only two are understood");
+  const bool line = is_line();
+  if (values->size() != (line ? 1 : 2)) {
+    refuse(std::string(name) + " of " + std::to_string(values->size()) +
+           " dimensions; only lines and images are understood");
     return {otherwise, otherwise};
   }
   for (const int64_t value : *values) {
     if (value < 0 || value > kLargestStep) malformed(std::string(name) + " = " + std::to_string(value) + " is absurd");
   }
-  return {(*values)[0], (*values)[1]};
+  return {line ? otherwise : values->front(), values->back()};
 }
 
 Size2 NodeReader::kernel(std::optional<size_t> weight) {
@@ -100,11 +102,15 @@ Size2 NodeReader::kernel(std::optional<size_t> weight) {
     if (!given) refuse("the kernel's size is not known");
     return size;
   }
-  if (shape->size() != 4) {
-    refuse("a weight of " + std::to_string(shape->size()) + " dimensions; only images are understood");
+  const bool line = is_line();
+  if (shape->size() != (line ? 3 : 4)) {
+    refuse("a weight of " + std::to_string(shape->size()) + " dimensions; only lines and images are understood");
     return size;
   }
-  const Size2 own{(*shape)[2], (*shape)[3]};
+  for (size_t i = 1; line && i < inputs_.size(); ++i) {
+    if (has(i) && !constant(i)) refuse("a kernel for lines that is computed");
+  }
+  const Size2 own{line ? 1 : (*shape)[2], shape->back()};
   if (given && why_.empty() && size != own) malformed("kernel_shape does not match the weight " + to_string(*shape));
   return own;
 }
@@ -115,27 +121,30 @@ Padding NodeReader::padding(Size2 kernel, Size2 stride, Size2 dilation) {
   if (automatic == "VALID") return {};
   if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
     const std::optional<Shape> x = shape(0);
-    const bool known = x && x->size() == 4 && (*x)[2] >= 0 && (*x)[3] >= 0;
+    const bool line = is_line();
+    const bool known = x && (line || x->size() == 4) && (*x)[2] >= 0 && x->back() >= 0;
     if (!known && stride != Size2{1, 1}) {
       refuse("auto_pad with a stride, and height or width not known");
       return {};
     }
     const bool lower = automatic == "SAME_LOWER";
     if (std::ranges::any_of(stride, [](int64_t s) { return s <= 0; })) malformed("a stride of 0");
-    const auto [top, bottom] = same_padding(known ? (*x)[2] : 0, kernel[0], stride[0], dilation[0], lower);
-    const auto [left, right] = same_padding(known ? (*x)[3] : 0, kernel[1], stride[1], dilation[1], lower);
+    const auto [top, bottom] = same_padding(known && !line ? (*x)[2] : 1, kernel[0], stride[0], dilation[0], lower);
+    const auto [left, right] = same_padding(known ? x->back() : 0, kernel[1], stride[1], dilation[1], lower);
     return {top, left, bottom, right};
   }
   if (automatic != "NOTSET" && !automatic.empty()) malformed("unknown auto_pad '" + automatic + "'");
   if (!pads) return {};
-  if (pads->size() != 4) {
-    refuse("pads for " + std::to_string(pads->size() / 2) + " dimensions; only two are understood");
+  const bool line = is_line();
+  if (pads->size() != (line ? 2 : 4)) {
+    refuse("pads for " + std::to_string(pads->size() / 2) + " dimensions; only lines and images are understood");
     return {};
   }
   if (std::ranges::any_of(*pads, [](int64_t pad) { return pad < 0; })) {
     refuse("negative padding");
     return {};
   }
+  if (line) return {0, pads->front(), 0, pads->back()};
   return {(*pads)[0], (*pads)[1], (*pads)[2], (*pads)[3]};
 }
 

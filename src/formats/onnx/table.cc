@@ -24,9 +24,9 @@ Op read_conv(NodeReader& r) {
 
 void write(const Conv2d& op, NodeWriter& w) {
   auto& node = w.emit("Conv");
-  set(node, "strides", op.stride);
-  set(node, "pads", op.padding);
-  set(node, "dilations", op.dilation);
+  set(node, "strides", w.along(op.stride));
+  set(node, "pads", w.along(op.padding));
+  set(node, "dilations", w.along(op.dilation));
   set(node, "group", op.groups);
 }
 
@@ -44,10 +44,10 @@ Op read_conv_transpose(NodeReader& r) {
 
 void write(const ConvTranspose2d& op, NodeWriter& w) {
   auto& node = w.emit("ConvTranspose");
-  set(node, "strides", op.stride);
-  set(node, "pads", op.padding);
-  set(node, "dilations", op.dilation);
-  set(node, "output_padding", op.output_padding);
+  set(node, "strides", w.along(op.stride));
+  set(node, "pads", w.along(op.padding));
+  set(node, "dilations", w.along(op.dilation));
+  set(node, "output_padding", w.along(op.output_padding));
   set(node, "group", op.groups);
 }
 
@@ -124,9 +124,9 @@ Op read_average_pool(NodeReader& r) {
 void write(const AveragePool& op, NodeWriter& w) {
   if (op.ceil_mode && w.opset() < 10) w.refuse("ceil_mode needs operator set 10");
   auto& node = w.emit("AveragePool");
-  set(node, "kernel_shape", op.kernel);
-  set(node, "strides", op.stride);
-  set(node, "pads", op.padding);
+  set(node, "kernel_shape", w.along(op.kernel));
+  set(node, "strides", w.along(op.stride));
+  set(node, "pads", w.along(op.padding));
   if (op.ceil_mode) set(node, "ceil_mode", int64_t{1});
   if (op.count_include_pad) set(node, "count_include_pad", int64_t{1});
 }
@@ -147,10 +147,10 @@ void write(const MaxPool& op, NodeWriter& w) {
     w.refuse("ceil_mode and dilations need operator set 10");
   }
   auto& node = w.emit("MaxPool");
-  set(node, "kernel_shape", op.kernel);
-  set(node, "strides", op.stride);
-  set(node, "pads", op.padding);
-  if (op.dilation != Size2{1, 1}) set(node, "dilations", op.dilation);
+  set(node, "kernel_shape", w.along(op.kernel));
+  set(node, "strides", w.along(op.stride));
+  set(node, "pads", w.along(op.padding));
+  if (op.dilation != Size2{1, 1}) set(node, "dilations", w.along(op.dilation));
   if (op.ceil_mode) set(node, "ceil_mode", int64_t{1});
 }
 

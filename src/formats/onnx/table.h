@@ -35,7 +35,7 @@ class NodeReader {
   std::string text(const char* name, const std::string& otherwise);
   std::optional<std::vector<int64_t>> integers(const char* name);
   std::optional<Tensor> tensor(const char* name);
-  /// (height, width), both `otherwise` when absent.
+  /// (height, width), both `otherwise` when absent; of a line (graph/lines.h) the second is its length.
   Size2 pair(const char* name, int64_t otherwise);
   /// Attribute kernel_shape, or the weight's own.
   Size2 kernel(std::optional<size_t> weight = {});
@@ -70,6 +70,8 @@ class NodeReader {
   std::string refusal() const;
 
  private:
+  /// The first input is [N, C, L].
+  bool is_line() const { return shape(0) && shape(0)->size() == 3; }
   const onnx::AttributeProto* attribute(const char* name, onnx::AttributeProto::AttributeType type);
   const Tensor* fold(size_t i);
 
@@ -96,6 +98,9 @@ class NodeWriter {
   std::string input(size_t i) const;
   std::vector<std::string> inputs() const;
   std::optional<Shape> shape(size_t i) const { return graph_[node_.inputs[i]].shape; }
+  /// Those of an image, or of a line (graph/lines.h).
+  std::vector<int64_t> along(const Size2& value) const;
+  std::vector<int64_t> along(const Padding& value) const;
 
   /// The last ONNX node: it has the node's name, doc and outputs.
   onnx::NodeProto& emit(std::string_view type, std::vector<std::string> inputs);
@@ -120,8 +125,6 @@ void set(onnx::NodeProto& node, const char* name, double value);
 void set(onnx::NodeProto& node, const char* name, const std::string& value);
 void set(onnx::NodeProto& node, const char* name, const std::vector<int64_t>& value);
 void set(onnx::NodeProto& node, const char* name, const Tensor& value);
-void set(onnx::NodeProto& node, const char* name, const Size2& value);
-void set(onnx::NodeProto& node, const char* name, const Padding& value);
 
 /// One operator of ONNX's default domain.
 struct OnnxOp {

@@ -45,6 +45,16 @@ onnx::NodeProto& NodeWriter::step(std::string_view type, std::vector<std::string
   return node;
 }
 
+std::vector<int64_t> NodeWriter::along(const Size2& value) const {
+  if (shape(0) && shape(0)->size() == 3) return {value[1]};
+  return {value[0], value[1]};
+}
+
+std::vector<int64_t> NodeWriter::along(const Padding& value) const {
+  if (shape(0) && shape(0)->size() == 3) return {value.left, value.right};
+  return {value.top, value.left, value.bottom, value.right};
+}
+
 std::string NodeWriter::scalar(const std::string& stem, double value) {
   return constant(stem, Tensor::filled({}, value, graph_[node_.inputs.at(0)].dtype));
 }
@@ -88,14 +98,6 @@ void set(onnx::NodeProto& node, const char* name, const Tensor& value) {
   tensor = describe_tensor("", value);
   tensor.clear_name();
   tensor.set_raw_data(value.bytes().data(), value.bytes().size());
-}
-
-void set(onnx::NodeProto& node, const char* name, const Size2& value) {
-  set(node, name, std::vector<int64_t>{value[0], value[1]});
-}
-
-void set(onnx::NodeProto& node, const char* name, const Padding& value) {
-  set(node, name, std::vector<int64_t>{value.top, value.left, value.bottom, value.right});
 }
 
 }  // namespace reducenet
