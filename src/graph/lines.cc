@@ -24,38 +24,41 @@ bool is_line(const Value& value) {
   return value.shape && value.shape->size() == 3 && is_float(value.dtype);
 }
 
-void insert_row(Value& value) {
+void add_row(Value& value) {
   value.shape = with_row(*value.shape);
   if (value.constant) value.constant = value.constant->reshaped(*value.shape);
 }
 
-void erase_row(Value& value) {
+void drop_row(Value& value) {
   value.shape = without_row(*value.shape);
   if (value.constant) value.constant = value.constant->reshaped(*value.shape);
 }
 
 /// The op's axes and paddings of a line, as those of an image.
-void insert_row(Op& op) {
-  if (auto* concat = std::get_if<Concat>(&op); concat && (concat->axis == kRow || concat->axis == -1)) concat->axis = 3;
-  if (auto* concat = std::get_if<Concat>(&op); concat && concat->axis < 0) --concat->axis;
+void add_row(Op& op) {
+  if (auto* concat = std::get_if<Concat>(&op)) concat->axis += concat->axis == kRow ? 1 : concat->axis < -1 ? -1 : 0;
   if (auto* pad = std::get_if<Pad>(&op)) {
     pad->begin.insert(pad->begin.begin() + kRow, 0);
     pad->end.insert(pad->end.begin() + kRow, 0);
   }
 }
 
-void erase_row(Op& op) {
-  if (auto* concat = std::get_if<Concat>(&op); concat && concat->axis == 3) concat->axis = kRow;
-  if (auto* concat = std::get_if<Concat>(&op); concat && concat->axis < -1) ++concat->axis;
+void drop_row(Op& op) {
+  if (auto* concat = std::get_if<Concat>(&op)) concat->axis += concat->axis > kRow ? -1 : concat->axis < -2 ? 1 : 0;
   if (auto* pad = std::get_if<Pad>(&op)) {
     pad->begin.erase(pad->begin.begin() + kRow);
     pad->end.erase(pad->end.begin() + kRow);
   }
 }
 
+/// A list or a scalar, which goes with an image as with a line.
+bool is_short(const Value& value) {
+  return value.shape && value.shape->size() < 2;
+}
+
 /// A constant beside rows: broadcast to [N, C, 1, L], it has no second row to tell from the first.
 bool has_one_row(const Shape& shape) {
-  return shape.size() < 2 || shape[shape.size() - 2] == 1;
+  return shape[shape.size() - 2] == 1;
 }
 
 bool is_insertion(const Op& op, bool insert) {
@@ -69,9 +72,8 @@ class Constants {
   Constants(Graph& graph, const Uses& uses, const std::vector<bool>& changes)
       : graph_(graph), uses_(uses), changes_(changes) {}
 
-  template <class Change>
-  ValueId changed(ValueId id, std::string_view suffix, Change change) {
-    if (graph_[id].shape->size() < 2) return id;
+  ValueId changed(ValueId id, std::string_view suffix, void (*change)(Value&)) {
+    if (is_short(graph_[id])) return id;
     const auto [found, fresh] = made_.emplace(id, id);
     if (!fresh) return found->second;
     const auto& readers = uses_.consumers_of(id);
@@ -112,18 +114,19 @@ class ToImages {
         graph_.nodes.push_back(std::move(node));
         continue;
       }
-      for (ValueId& id : node.inputs) {
-        if (!id) continue;
-        id =
-            graph_[id].constant ? constants.changed(id, kEntry, [](Value& value) { insert_row(value); }) : image_of(id);
+      for (size_t k = 0; k < node.inputs.size(); ++k) {
+        ValueId& id = node.inputs[k];
+        const bool is_bias = k == 2 && slides(node.op);
+        if (!id || is_bias || is_short(graph_[id])) continue;
+        id = graph_[id].constant ? constants.changed(id, kEntry, add_row) : image_of(id);
       }
-      insert_row(node.op);
+      add_row(node.op);
       const ValueId line = node.outputs[0];
       const bool read_as_line = is_read_as_line(line);
       if (read_as_line) {
         node.outputs[0] = new_image(line);
       } else {
-        insert_row(graph_[line]);
+        add_row(graph_[line]);
       }
       images_[line] = node.outputs[0];
       graph_.nodes.push_back(std::move(node));
@@ -133,19 +136,15 @@ class ToImages {
 
  private:
   bool changes(const Node& node) const {
-    if (!slides(node.op) && !goes_along(node.op)) return false;
-    const auto is_made = [](ValueId id) { return static_cast<bool>(id); };
-    if (node.inputs.empty() || std::ranges::count_if(node.outputs, is_made) != 1 || !node.outputs[0]) return false;
-    if (!is_line(graph_[node.outputs[0]])) return false;
-    bool behind_one = slides(node.op);
+    const bool made = !node.inputs.empty() && !node.outputs.empty() && node.outputs[0];
+    if (!made || !is_line(graph_[node.outputs[0]])) return false;
+    if (slides(node.op)) return true;  // of an image, it would have made one
+    if (!goes_along(node.op) || std::ranges::count_if(node.outputs, &ValueId::operator bool) != 1) return false;
+    bool behind_one = false;
     for (const ValueId id : node.inputs) {
-      if (!id) continue;
+      if (!id || is_short(graph_[id])) continue;
       const Value& value = graph_[id];
-      if (value.constant) {
-        if (value.shape->size() > 3) return false;
-        continue;
-      }
-      if (!is_line(value)) return false;
+      if (value.constant ? value.shape->size() > 3 : !is_line(value)) return false;
       const NodeId producer = uses_.producer_of(id);
       behind_one |= producer && changes_[static_cast<size_t>(producer.index)];
     }
@@ -214,7 +213,7 @@ class ToLines {
       for (ValueId& id : node.inputs) {
         if (const auto found = renamed.find(id); found != renamed.end()) id = found->second;
         if (changes_[i] && id && graph_.constant(id)) {
-          id = constants.changed(id, ".line", [](Value& value) { erase_row(value); });
+          id = constants.changed(id, ".line", drop_row);
         }
       }
       if (changes_[i]) leave(node, before, renamed);
@@ -233,16 +232,14 @@ class ToLines {
     if (node.inputs.empty() || node.outputs.size() != 1 || !is_row_image(node.outputs[0])) return false;
     for (const ValueId id : node.inputs) {
       if (!id) continue;
-      const Tensor* constant = graph_.constant(id);
-      if (constant ? !has_one_row(constant->shape()) : !is_row_image(id)) return false;
+      const Value& value = graph_[id];
+      if (!is_short(value) && !(value.constant ? has_one_row(*value.shape) : is_row_image(id))) return false;
     }
     const auto none = [](const Padding& p) { return p.top == 0 && p.bottom == 0; };
     return std::visit(
         Overloaded{
-            [&](const Conv2d& op) { return graph_.constant(node.inputs[1]) && none(op.padding); },
-            [&](const ConvTranspose2d& op) {
-              return graph_.constant(node.inputs[1]) && none(op.padding) && op.output_padding[0] == 0;
-            },
+            [&](const Conv2d& op) { return none(op.padding); },
+            [&](const ConvTranspose2d& op) { return none(op.padding) && op.output_padding[0] == 0; },
             [&](const OneOf<AveragePool, MaxPool> auto& op) { return op.kernel[0] == 1 && none(op.padding); },
             [](const Pad& op) { return op.begin[kRow] == 0 && op.end[kRow] == 0; },
             [](const Concat& op) { return op.axis != kRow && op.axis != kRow - 4; },
@@ -268,7 +265,7 @@ class ToLines {
       bool may = !uses_.is_output[static_cast<size_t>(made.index)];
       if (!is_entry(node)) {
         for (const ValueId id : node.inputs) {
-          may &= !id || graph_.constant(id) || !stays(uses_.producer_of(id));
+          may &= !id || is_short(graph_[id]) || graph_[id].constant || !stays(uses_.producer_of(id));
         }
       }
       int squeezes = 0;
@@ -286,7 +283,7 @@ class ToLines {
 
   /// The node's output becomes a line: that of the Squeeze behind, if there is one.
   void leave(Node& node, const std::vector<Node>& before, std::map<ValueId, ValueId>& renamed) {
-    erase_row(node.op);
+    drop_row(node.op);
     const ValueId image = node.outputs[0];
     for (const NodeId reader : uses_.consumers_of(image)) {
       const Node& squeeze = before[static_cast<size_t>(reader.index)];
@@ -296,7 +293,7 @@ class ToLines {
       renamed[squeeze.outputs[0]] = squeeze.outputs[0];
       return;
     }
-    erase_row(graph_[image]);
+    drop_row(graph_[image]);
   }
 
   Graph& graph_;

@@ -43,6 +43,7 @@ std::string tensor(const std::string& name, const std::string& dims) {
 }
 
 const std::string kLine = "dim { dim_value: 1 } dim { dim_value: 2 } dim { dim_value: 6 }";
+const std::string kMade = "dim { dim_value: 1 } dim { dim_value: 2 } dim { dim_value: 3 }";  // from kLine, by kConv
 const std::string kOpenLine = "dim { dim_param: 'n' } dim { dim_value: 2 } dim { dim_param: 'l' }";
 constexpr const char* kConv =
     "initializer { dims: [2, 2, 3] data_type: 1 name: 'w' float_data: [1, 2, 3, 0, 0, 1, -1, 0, 2, 5, 0, 0] } "
@@ -159,13 +160,19 @@ TEST(Lines, LeaveImagesOfOneRowAlone) {
   expect_same(written(read(model)), model);
 }
 
-TEST(Lines, RefuseAKernelThatIsComputed) {
-  const Graph graph =
-      read(model_of("input " + tensor("x", kLine) + "input " +
-                    tensor("k", "dim { dim_value: 1 } dim { dim_value: 2 } dim { dim_value: 3 }") + "output " +
-                    tensor("y", "") + "node { input: ['x', 'k'] output: 'y' name: 'conv' op_type: 'Conv' } "));
-  ASSERT_TRUE(std::holds_alternative<Opaque>(graph.nodes[0].op));
-  EXPECT_NE(std::get<Opaque>(graph.nodes[0].op).why.find("computed"), std::string::npos);
+// Exporters write an Identity for what several layers share.
+TEST(Lines, MayHaveKernelsAndVectorsThatAreComputed) {
+  std::string convolution = kConv;
+  convolution.replace(convolution.find("input: ['x', 'w', 'b']"), 22, "input: ['x', 'k', 'd']");
+  const onnx::ModelProto model = model_of("input " + tensor("x", kLine) + "output " + tensor("c", kMade) +
+                                          "node { input: 'w' output: 'k' name: 'kernel' op_type: 'Identity' } "
+                                          "node { input: 'b' output: 'd' name: 'bias' op_type: 'Identity' } " +
+                                          convolution);
+  const Graph plain = read(model_of("input " + tensor("x", kLine) + "output " + tensor("c", kMade) + kConv));
+  const Graph graph = read(model);
+  const Tensor x = ramp();
+  EXPECT_EQ(evaluate(graph, std::span(&x, 1))[0].to_doubles(), evaluate(plain, std::span(&x, 1))[0].to_doubles());
+  expect_same(written(graph), model);
 }
 
 }  // namespace

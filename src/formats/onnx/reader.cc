@@ -98,17 +98,14 @@ Size2 NodeReader::kernel(std::optional<size_t> weight) {
   const bool given = integers("kernel_shape").has_value();
   const Size2 size = pair("kernel_shape", 1);
   const std::optional<Shape> shape = weight ? this->shape(*weight) : std::nullopt;
+  const bool line = is_line();
   if (!shape) {
-    if (!given) refuse("the kernel's size is not known");
+    if (!given || (weight && line)) refuse("the kernel's size is not known");
     return size;
   }
-  const bool line = is_line();
   if (shape->size() != (line ? 3 : 4)) {
     refuse("a weight of " + std::to_string(shape->size()) + " dimensions; only lines and images are understood");
     return size;
-  }
-  for (size_t i = 1; line && i < inputs_.size(); ++i) {
-    if (has(i) && !constant(i)) refuse("a kernel for lines that is computed");
   }
   const Size2 own{line ? 1 : (*shape)[2], shape->back()};
   if (given && why_.empty() && size != own) malformed("kernel_shape does not match the weight " + to_string(*shape));
