@@ -92,8 +92,16 @@ std::optional<Tensor> scales_of(const Tensor& sizes, const std::optional<Shape>&
   return Tensor::of({std::ssize(scales)}, std::span<const float>(scales));
 }
 
+/// The same for an Expand of what has the batch already, which stretches it by 1.
+std::optional<Tensor> with_batch_of_input(const Tensor& target, const std::optional<Shape>& input) {
+  std::vector<int64_t> sizes = target.to_ints();
+  if (!input || input->size() != sizes.size() || input->front() >= 0) return std::nullopt;
+  sizes[0] = 1;
+  return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
+}
+
 /// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
-/// target in which one does; a Resize to sizes in which one does is one by scales.
+/// or an Expand's target in which one does; a Resize to sizes in which one does is one by scales.
 void settle_numbers(Graph& graph) {
   const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
   if (std::ranges::none_of(graph.nodes, from_shape)) return;
@@ -127,6 +135,12 @@ void settle_numbers(Graph& graph) {
         node.inputs[2] = put(".scales", *scales);
         node.inputs.pop_back();
         break;
+      }
+      const auto* const repeat = std::get_if<Repeat>(&node.op);
+      if (open && repeat && repeat->kind == Repeat::Kind::expand && i == 1) {
+        const std::optional<Tensor> target = with_batch_of_input(found->second, graph[node.inputs[0]].shape);
+        if (target) node.inputs[i] = put(".value", *target);
+        continue;
       }
       if (open && !(std::holds_alternative<Reshape>(node.op) && i == 1)) continue;
       node.inputs[i] = put(".value", found->second);

@@ -65,6 +65,17 @@ TEST(OpenBatch, TargetsOfReshapeFollowTheBatch) {
   }
 }
 
+// x·gate.expand_as(x), as ECA-Net's exports have it.
+TEST(OpenBatch, TargetsOfExpandFollowTheBatch) {
+  expect_opened(exported(1,
+                         [](GraphBuilder& b, ValueId x) {
+                           const ValueId gate = b.node("gate", GlobalAveragePool{}, {x});
+                           const ValueId wide = b.node("expand", Repeat{}, {gate, b.node("shape", ShapeOf{}, {x})});
+                           return b.node("mul", Binary{Binary::Kind::mul}, {x, wide});
+                         }),
+                "expand_as");
+}
+
 TEST(OpenBatch, WindowsCountAsPartsOfTheBatch) {
   expect_opened(exported(1,
                          [](GraphBuilder& b, ValueId x) {
