@@ -304,6 +304,10 @@ Op read_activation(NodeReader& r) {
     if (approximate != "none" && approximate != "tanh") r.refuse("approximate = " + approximate);
     return Activation{approximate == "tanh" ? Kind::gelu_tanh : Kind::gelu};
   }
+  if (type == "Swish") {
+    if (r.real("alpha", 1) != 1) r.refuse("alpha other than 1");
+    return Activation{Kind::silu};
+  }
   Activation op{Kind::relu};  // the others have no parameters
   for (const Kind kind : {Kind::sigmoid, Kind::tanh, Kind::softplus, Kind::softsign, Kind::hard_swish, Kind::mish}) {
     if (name_of(Op(Activation{kind})) == type) op.kind = kind;

@@ -97,6 +97,20 @@ TEST(Onnx, RoundTripsOpsOnIndicesInEveryOperatorSet) {
   }
 }
 
+TEST(Onnx, ReadsSwishAsSilu) {
+  const auto swish = [](const std::string& alpha) {
+    return model_of(kSignature +
+                        "node { input: 'x' output: 'y' name: 'swish' op_type: 'Swish' attribute { name: 'alpha' "
+                        "type: FLOAT f: " +
+                        alpha + " } } ",
+                    "ir_version: 12 opset_import { version: 24 }");
+  };
+  const Graph graph = read(swish("1"));
+  EXPECT_TRUE(graph.nodes[0].op == Op(Activation{Activation::Kind::silu}));
+  expect_same(written(graph), swish("1"));
+  EXPECT_TRUE(std::holds_alternative<Opaque>(read(swish("2")).nodes[0].op));
+}
+
 TEST(Onnx, BelievesTheModelOverAGuessedType) {
   const std::string type = "type { tensor_type { elem_type: 10 shape { dim { dim_value: 3 } } } }";
   const onnx::ModelProto model = model_of(

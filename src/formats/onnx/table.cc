@@ -376,6 +376,7 @@ constexpr OnnxOp kTable[] = {
     {"HardSwish", 14, 1, 1, true, read_activation, write_activation},
     {"Mish", 18, 1, 1, true, read_activation, write_activation},
     {"Gelu", 20, 1, 1, true, read_activation, write_activation},
+    {"Swish", 24, 1, 1, true, read_activation, write_activation},
     {"GeluTanh", 1, 1, 1, true, nullptr, write_activation},
     {"Relu6", 1, 1, 1, true, nullptr, write_activation},
     {"Silu", 1, 1, 1, true, nullptr, write_activation},
