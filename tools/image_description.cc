@@ -82,14 +82,21 @@ void put_channels_first(Graph& graph) {
   reinfer_shapes(graph);
 }
 
-void fix_size(Graph& graph, int64_t height, int64_t width) {
-  Shape shape = image_shape(graph);
-  if ((shape[2] > 0 && shape[2] != height) || (shape[3] > 0 && shape[3] != width)) {
-    refuse(fmt::format("--size: the model takes {} images", to_string(Shape(shape.begin() + 2, shape.end()))));
+/// Of images [N, C, H, W], or of signals [N, C, L].
+void fix_size(Graph& graph, const std::vector<int64_t>& given) {
+  const std::optional<Shape>& input = graph[graph.inputs.at(0)].shape;
+  const bool signals = input && input->size() == 3;
+  if (signals && given.size() != 1) refuse("--size: the model takes signals: one number, their length");
+  Shape shape = signals ? *input : image_shape(graph);
+  const Shape wanted = signals ? Shape{given[0]} : Shape{given.front(), given.back()};
+  const Shape is(shape.begin() + 2, shape.end());
+  for (size_t i = 0; i < is.size(); ++i) {
+    if (is[i] > 0 && is[i] != wanted[i]) {
+      refuse(fmt::format("--size: the model takes {} {}", to_string(is), signals ? "signals" : "images"));
+    }
   }
-  if (shape[2] == height && shape[3] == width) return;  // inferring again would forget what only the exporter knew
-  shape[2] = height;
-  shape[3] = width;
+  if (is == wanted) return;  // inferring again would forget what only the exporter knew
+  std::ranges::copy(wanted, shape.begin() + 2);
   graph[graph.inputs[0]].shape = std::move(shape);
   reinfer_shapes(graph);
 }
@@ -137,7 +144,8 @@ void add_image_description(CLI::App& app, ImageDescription& description) {
       ->delimiter(',')
       ->option_text("R,G,B");
   app.add_option("--size", description.size,
-                 "Where the model takes images of any size: the height and width it is fixed to (one number: both)")
+                 "Where the model takes images of any size: the height and width it is fixed to (one number: both); of "
+                 "signals [N,C,L]: the length")
       ->delimiter('x')
       ->expected(1, 2)
       ->check(CLI::PositiveNumber)
@@ -155,7 +163,7 @@ void describe_images(Graph& graph, const ImageDescription& description) {
   const bool pixels = !description.mean.empty() || !description.std.empty();
   if (!pixels && description.channel_order != "RGB") refuse("--channel-order goes with --mean and --std");
   if (description.channels_first) put_channels_first(graph);
-  if (!description.size.empty()) fix_size(graph, description.size.front(), description.size.back());
+  if (!description.size.empty()) fix_size(graph, description.size);
   if (pixels) describe_pixels(graph, description);
   if (!description.names.empty()) describe_classes(graph, description.names);
 }

@@ -12,7 +12,7 @@ namespace reducenet::cli {
 /// then on used by eval, predict, collapse --data, int8 ranges, training and headers alike.
 struct ImageDescription {
   std::vector<double> mean, std;  ///< per channel, of pixels in [0, 1]
-  std::vector<int64_t> size;      ///< height, width: what a model that takes any is fixed to
+  std::vector<int64_t> size;      ///< height, width, or a length: what a model that takes any is fixed to
   std::string channel_order = "RGB", names;
   bool channels_first = false;  ///< turn an input [N,H,W,C] to [N,C,H,W]
 };

@@ -44,7 +44,7 @@ class Lowering {
     if (!value.shape || std::any_of(value.shape->begin(), value.shape->end(), open)) {
       throw Error(
           ErrorKind::unsupported,
-          "value '" + value.name + "' has a shape known only at run time (export --size HxW fixes the images')");
+          "value '" + value.name + "' has a shape known only at run time (export --size fixes the images')");
     }
     return *value.shape;
   }

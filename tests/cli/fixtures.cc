@@ -64,6 +64,15 @@ Graph of_pixels(bool shifted) {
   return graph;
 }
 
+/// Two convolutions of signals [N, C, L] of any length, which a Graph has as images of one row.
+Graph of_signals() {
+  GraphBuilder b("signals");
+  const ValueId image = b.node("signal.image", Squeeze{true, {2}}, {b.input("signal", {1, 2, -1})});
+  const ValueId y = b.conv("second", b.conv("first", image, 5, {1, 3}, {}), 3, {1, 1}, {});
+  b.output(b.node("row", Squeeze{false, {2}}, {y}));
+  return std::move(b).finish();
+}
+
 constexpr Padding kOne{1, 1, 1, 1};
 
 /// Two padded convolutions with a wide middle.
@@ -169,6 +178,7 @@ int main(int, char** argv) {
   save(exported(1), folder / "one-images.onnx");
   save(of_any_size(), folder / "any-size.onnx");
   save(exported(3), folder / "three-images.onnx");
+  save(of_signals(), folder / "signals.onnx");
   save(of_pixels(false), folder / "pixels.onnx");
   save(of_pixels(true), folder / "shifted-pixels.onnx");
   save(finished("article", 0), folder / "article.safetensors");

@@ -183,6 +183,15 @@ for model in pixels shifted-pixels; do
   same planes.scores reduce.scores
   json '.verified' collapse planes.onnx -o planes-small.onnx
 done
+# Signals [N, C, L]: no row is written that was not there.
+refuses 5 'known only at run time.*--size' bench signals.onnx
+refuses 2 'signals: one number' export signals.onnx -o never.onnx --size 1x16
+json '.bytes > 0' export signals.onnx -o signals-16.onnx --size 16
+refuses 2 'takes 16 signals' export signals-16.onnx -o never.onnx --size 17
+json '.median_ms > 0' bench signals-16.onnx --seconds 0.05
+json '.verified and .nodes_after < .nodes_before' collapse signals-16.onnx -o signal.onnx
+if grep -aq 'queeze' signal.onnx; then fail 'a row in a network of signals'; fi
+prints 'wrote signal.hpp' export signal.onnx -o signal.hpp
 refuses 2 'holds no channels' export one-images.onnx -o never.onnx --channels-first
 head -n 9 class-names >few-names
 refuses 3 '9 names.*10 outputs' export one-images.onnx -o never.onnx --class-names few-names
