@@ -7,6 +7,8 @@
 #include <random>
 #include <span>
 #include <thread>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "collapse/region.h"
 #include "collapse/sizes.h"
@@ -109,9 +111,49 @@ std::optional<Shape> output_shape(Graph part, const std::vector<Shape>& shapes) 
   return part[part.outputs[0]].shape;
 }
 
+using Sizes = std::unordered_map<std::string, Tensor>;  // what a Shape node makes, by its name
+
+/// What the Shape nodes make that the regions contain, measured in a run of the whole network. Nothing where it cannot
+/// be run.
+Sizes measure_sizes(const Graph& graph, std::span<const Region> regions) {
+  std::unordered_set<std::string_view> inside;
+  for (const Region& region : regions) inside.insert(region.before.begin(), region.before.end());
+  std::unordered_map<int32_t, const std::string*> wanted;  // by value index
+  for (const Node& node : graph.nodes) {
+    if (std::holds_alternative<ShapeOf>(node.op) && inside.contains(node.name)) {
+      wanted.emplace(node.outputs[0].index, &node.name);
+    }
+  }
+  if (wanted.empty()) return {};
+  std::vector<Tensor> inputs;
+  for (const ValueId id : graph.inputs) inputs.push_back(Tensor::filled(*graph[id].shape, 0, graph[id].dtype));
+  Sizes sizes;
+  const auto keep = [&](ValueId id, const Tensor& made) {
+    if (const auto found = wanted.find(id.index); found != wanted.end()) sizes.emplace(*found->second, made);
+  };
+  try {
+    evaluate(graph, inputs, {.threads = static_cast<int>(std::thread::hardware_concurrency())}, keep);
+  } catch (const Error&) {
+    return {};
+  }
+  return sizes;
+}
+
+/// Puts constants in the place of Shape nodes, and leaves out what is only measured. True if there were any.
+bool put_sizes(Graph& part, const Sizes& sizes) {
+  const auto is_measured = [&](const Node& node) {
+    const auto found = std::holds_alternative<ShapeOf>(node.op) ? sizes.find(node.name) : sizes.end();
+    if (found != sizes.end()) part[node.outputs[0]].constant = found->second;
+    return found != sizes.end();
+  };
+  if (std::erase_if(part.nodes, is_measured) == 0) return false;
+  remove_dead(part);
+  return true;
+}
+
 /// Inputs of unknown shape have the guessed one; the original network has every other shape known. What an input can be
 /// is known from both: they are the same there, as the regions before this one show.
-Trial prepare(const Site& old, const Site& made, const Region& region, const Shape& guess) {
+Trial prepare(const Site& old, const Site& made, const Region& region, const Shape& guess, const Sizes& sizes) {
   const Graph &before = old.graph, &after = made.graph;
   Trial trial{cut_out(before, region.before, region.inputs, region.output),
               cut_out(after, region.after, region.inputs, region.made),
@@ -119,6 +161,7 @@ Trial prepare(const Site& old, const Site& made, const Region& region, const Sha
               {},
               {},
               !region.inputs.empty()};
+  trial.batched &= !put_sizes(trial.before, sizes);
   CropSize crop;
   for (const Graph* part : {&trial.before, &trial.after}) {
     for (const Node& node : part->nodes) {
@@ -264,11 +307,11 @@ bool has_whole_numbers(const Graph& part) {
   return std::ranges::any_of(part.values, [](const Value& v) { return !v.constant && !is_float(v.dtype); });
 }
 
-RegionCheck check_at(const Shape& guess, const Site& before, const Site& collapsed, const Region& region,
-                     uint64_t seed) {
+RegionCheck check_at(const Shape& guess, const Site& before, const Site& collapsed, const Region& region, uint64_t seed,
+                     const Sizes& sizes) {
   std::mt19937_64 random(seed);
   const Graph& after = collapsed.graph;
-  const Trial trial = prepare(before, collapsed, region, guess);
+  const Trial trial = prepare(before, collapsed, region, guess, sizes);
   const Sample a = draw(trial, random), b = draw(trial, random), zero = bases(trial);
   Sample sum = combine(combine(a, b, std::plus<>()), zero, std::minus<>());
   for (size_t i = 0; i < sum.size(); ++i) {
@@ -315,10 +358,10 @@ RegionCheck check_at(const Shape& guess, const Site& before, const Site& collaps
   return result;
 }
 
-RegionCheck check(const Site& before, const Site& collapsed, const Region& region, uint64_t seed) {
+RegionCheck check(const Site& before, const Site& collapsed, const Region& region, uint64_t seed, const Sizes& sizes) {
   RegionCheck result;
   for (const Shape& guess : {Shape{8, 8, 8, 8}, Shape{}, Shape{8}, Shape{8, 8}}) {
-    result = check_at(guess, before, collapsed, region, seed);
+    result = check_at(guess, before, collapsed, region, seed, sizes);
     if (result.not_run.empty()) break;
   }
   return result;
@@ -329,6 +372,7 @@ RegionCheck check(const Site& before, const Site& collapsed, const Region& regio
 std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& collapsed) {
   const Graph sized = with_fitting_sizes(settle(before), {1, 32, 32});
   const Uses old_uses(sized), new_uses(collapsed.graph);
+  const Sizes sizes = measure_sizes(sized, collapsed.regions);
   const size_t count = collapsed.regions.size();
   std::vector<RegionCheck> checks(count);
   std::vector<std::exception_ptr> failures(count);
@@ -336,7 +380,8 @@ std::vector<RegionCheck> check_regions(const Graph& before, const Collapsed& col
   const auto work = [&] {
     for (size_t i = next++; i < count; i = next++) {
       try {
-        checks[i] = check({sized, old_uses, {}, {}}, {collapsed.graph, new_uses, {}, {}}, collapsed.regions[i], i);
+        checks[i] =
+            check({sized, old_uses, {}, {}}, {collapsed.graph, new_uses, {}, {}}, collapsed.regions[i], i, sizes);
       } catch (...) {
         failures[i] = std::current_exception();
       }

@@ -272,6 +272,27 @@ TEST(Verify, ARegionThatMakesNothingIsNotRun) {
   EXPECT_NE(checks[0].not_run, "");
 }
 
+// x.mean().expand_as(f(x)): the size is computed where f(x) is, and a constant in the collapsed network.
+TEST(Verify, ASizeThatIsMeasuredIsCompared) {
+  GraphBuilder b("expanded");
+  const ValueId x = b.input("x", {1, 4, 6, 5});
+  const ValueId size = b.node("size", ShapeOf{}, {b.conv("measured", x, 4, {3, 3}, {})});
+  b.output(b.node("y", Repeat{}, {b.node("mean", GlobalAveragePool{}, {x}), size}));
+  const Graph graph = std::move(b).finish();
+  Collapsed collapsed = collapse(graph);
+  ASSERT_FALSE(collapsed.graph.find_node("measured"));
+  ASSERT_EQ(collapsed.regions.size(), 1u);
+  EXPECT_EQ(std::ranges::count(collapsed.regions[0].before, "measured"), 1);
+  const RegionCheck right = check_regions(graph, collapsed)[0];
+  EXPECT_TRUE(right.holds());
+  EXPECT_EQ(right.not_run, "");
+  const Node& expand = collapsed.graph[collapsed.graph.find_node("y")];
+  Value& target = collapsed.graph[expand.inputs[1]];
+  ASSERT_TRUE(target.constant);
+  target.constant = Tensor::of({4}, std::vector<int64_t>{1, 4, 4, 4});
+  EXPECT_FALSE(check_regions(graph, collapsed)[0].holds());
+}
+
 TEST(Verify, DifferentSignaturesAreAnError) {
   GraphBuilder small("small"), large("large");
   small.output(small.activation("y", small.input("x", {1, 3, 8, 8}), {}));
