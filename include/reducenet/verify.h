@@ -29,7 +29,8 @@ struct Certificate {
   double max_rel_error = 0;   ///< the same, divided by the largest magnitude of the reference output
   double own_rel_error = 0;   ///< before in float32 against before in double
   double tolerance = 0;       ///< what max_rel_error may be
-  double top1_agreement = 1;  ///< share of samples whose largest output is the same class
+  double top1_agreement = 1;  ///< share of samples (of their positions, if they have any) whose largest output is
+                              ///< the same class
   int64_t samples = 0;
   double sample_seconds = 0, region_seconds = 0;  ///< what the checks took
   std::vector<RegionCheck> regions;

@@ -147,15 +147,24 @@ class Comparison {
  private:
   void fail(const std::string& why) { certificate_.why = why; }
 
+  /// Of [N, classes, positions…], at every position; a single list is one row of classes.
   void count_agreement(const Shape& shape, const std::vector<double>& x, const std::vector<double>& z) {
-    const auto rows = shape.empty() ? 1 : shape[0];
-    const auto width = static_cast<int64_t>(x.size()) / std::max<int64_t>(rows, 1);
-    for (int64_t row = 0; row < rows && width > 0; ++row) {
-      const auto top = [&](const std::vector<double>& v) {
-        return std::max_element(v.begin() + row * width, v.begin() + (row + 1) * width) - v.begin();
-      };
-      agreeing_ += top(x) == top(z);
-      ++rows_;
+    const bool lists = shape.size() < 2;
+    const auto size = static_cast<int64_t>(x.size());
+    const int64_t rows = lists ? 1 : shape[0], classes = lists ? size : shape[1];
+    const int64_t positions = size / std::max<int64_t>(rows * classes, 1);
+    const auto top = [&](const std::vector<double>& v, int64_t first) {
+      int64_t best = 0;
+      const auto at = [&](int64_t c) { return v[static_cast<size_t>(first + c * positions)]; };
+      for (int64_t c = 1; c < classes; ++c) best = at(c) > at(best) ? c : best;
+      return best;
+    };
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t position = 0; position < positions; ++position) {
+        const int64_t first = row * classes * positions + position;
+        agreeing_ += top(x, first) == top(z, first);
+        ++rows_;
+      }
     }
   }
 

@@ -72,6 +72,20 @@ TEST(Verify, ACollapseHolds) {
   EXPECT_LT(certificate.regions[0].max_abs_error, 1e-6 * certificate.regions[0].scale);
 }
 
+// [1, 2, 1, 3]: the second network has the other class at one position of three.
+TEST(Verify, ClassesAreCountedAtEveryPosition) {
+  const auto scores = [](std::vector<double> added) {
+    GraphBuilder b("positions");
+    const ValueId x = b.node("nothing", Binary{Binary::Kind::mul},
+                             {b.input("x", {1, 2, 1, 3}), b.constant("zero", Tensor::filled({}, 0))});
+    b.output(b.node("y", Binary{}, {x, b.constant("scores", Tensor::from_doubles({1, 2, 1, 3}, added))}));
+    return std::move(b).finish();
+  };
+  const Graph graph = scores({1, 0, 5, 0, 1, 4});
+  EXPECT_EQ(verify(graph, graph).top1_agreement, 1);
+  EXPECT_NEAR(verify(graph, scores({1, 0, 5, 0, 1, 6})).top1_agreement, 2.0 / 3, 1e-12);
+}
+
 TEST(Verify, OneWeightOffByAThousandthIsSeenInItsRegion) {
   const Graph graph = small_network();
   Collapsed collapsed = collapse(graph);
