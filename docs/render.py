@@ -320,6 +320,17 @@ def packaged():
                  "from ONNX Runtime, of the largest answer (in numbers), before / after the collapse"], body)
 
 
+def signals():
+    """One row a network and exporter."""
+    body = []
+    for row in json.loads((RESULTS / "signals.json").read_text())["rows"]:
+        body.append([row["network"], "x".join(map(str, row["shape"])), row["exporter"], f"{row['nodes_before']} → {row['nodes_after']}",
+                     "yes" if row["verified"] else "no", f"{row['distance']:.1e}", f"{row['ms']:.2f}", f"{row['onnxruntime_ms']:.2f}",
+                     f"**{row['ms'] / row['onnxruntime_ms']:.2f}**"])
+    return rows(["network", "signal", "exporter", "nodes", "certified", "from ONNX Runtime, of the largest answer", "ms", "ONNX Runtime, ms",
+                 "ratio"], body)
+
+
 def conformance():
     """One row a kind of case."""
     found = json.loads((RESULTS / "conformance.json").read_text())["rows"]
@@ -344,6 +355,7 @@ TABLES = {
     "exports": exports,
     "exports-refused": exports_refused,
     "packaged": packaged,
+    "signals": signals,
     "conformance": conformance,
     "header": header,
     "narrow-speed": narrow_speed,
