@@ -126,11 +126,65 @@ void combine(const Op& op, const float* a, int64_t a_step, const float* b, int64
   for (; i < count; ++i) y[i] = binary(kind, a[i * a_step], b[i * b_step]);
 }
 
+/// What the input has for each pixel of a block of channels, where the output has `pixels` in [N][blocks]: one number
+/// for every channel, or a whole block.
+class BlockedInput {
+ public:
+  BlockedInput(const Call& call, size_t i) : from_(call.in(i)) {
+    const Shape &x = call.x(i), &y = call.y();
+    const bool image = y.size() == 4;
+    pixels_ = image ? y[2] * y[3] : 1;
+    moves_ = !image || x[2] * x[3] == pixels_;
+    single_ = x[1] == 1 && y[1] != 1;
+    blocks_ = single_ ? 1 : ceil_div(y[1], kBlock);
+    of_blocks_ = ceil_div(y[1], kBlock);
+    samples_ = x[0];
+  }
+  bool is_single() const { return single_; }
+  int64_t step() const { return moves_ ? kBlock : 0; }
+  /// Of pixel `item`, counted through all blocks of all samples.
+  const float* at(int64_t item) const {
+    const int64_t block = item / pixels_, sample = samples_ == 1 ? 0 : block / of_blocks_;
+    const int64_t own = sample * blocks_ + (single_ ? 0 : block % of_blocks_);
+    return from_ + (moves_ ? own * pixels_ + item % pixels_ : own) * kBlock;
+  }
+
+ private:
+  const float* from_;
+  int64_t pixels_, blocks_, of_blocks_, samples_;
+  bool moves_, single_;
+};
+
+/// Shapes of four dimensions, or of two, of which each of the inputs' is the output's or 1, height and width together.
 void binary_blocked(const Call& call) {
-  const Call::Range part = call.share(storage(call.y(), Layout::blocked));
-  float* y = call.out() + part.first;
-  combine(call.step.op, call.in(0) + part.first, 1, call.in(1) + part.first, 1, part.last - part.first, y);
-  finish(call.step.epilogue, nullptr, y, nullptr, static_cast<size_t>(part.last - part.first));
+  const BlockedInput inputs[] = {{call, 0}, {call, 1}};
+  const int64_t pixels = call.y().size() == 4 ? call.y()[2] * call.y()[3] : 1;
+  const auto* binary = std::get_if<Binary>(&call.step.op);
+  const bool sum = binary && binary->kind == Binary::Kind::add, product = binary && binary->kind == Binary::Kind::mul;
+  const Call::Range part = call.share(storage(call.y(), Layout::blocked) / kBlock);
+  for (int64_t first = part.first; first < part.last;) {
+    const int64_t end = std::min(part.last, (first / pixels + 1) * pixels);
+    const float *a = inputs[0].at(first), *b = inputs[1].at(first);
+    const int64_t a_step = inputs[0].step(), b_step = inputs[1].step();
+    const bool a_single = inputs[0].is_single(), b_single = inputs[1].is_single();
+    float* const y = call.out() + first * kBlock;
+    const int64_t count = end - first;
+    if ((sum || product) && !a_single && !b_single) {
+      const Lanes d;
+      for (int64_t p = 0; p < count; ++p) {
+        for (size_t i = 0; i < static_cast<size_t>(kBlock); i += kLanes) {
+          const auto left = hn::LoadU(d, a + p * a_step + i), right = hn::LoadU(d, b + p * b_step + i);
+          hn::StoreU(sum ? hn::Add(left, right) : hn::Mul(left, right), d, y + p * kBlock + i);
+        }
+      }
+    } else {
+      for (int64_t p = 0; p < count; ++p) {
+        combine(call.step.op, a + p * a_step, !a_single, b + p * b_step, !b_single, kBlock, y + p * kBlock);
+      }
+    }
+    finish(call.step.epilogue, nullptr, y, nullptr, static_cast<size_t>(count * kBlock));
+    first = end;
+  }
 }
 
 /// table: steps of a and b along the last axis, then where each row of a and b begins.
@@ -174,8 +228,17 @@ void run_map(const Call& call) noexcept {
 bool supports_broadcast(const Step& step) {
   return std::holds_alternative<Binary>(step.op) || std::holds_alternative<PRelu>(step.op);
 }
+/// Every input is the output, or one number a channel, a pixel or a sample of it.
 bool supports_blocked(const Step& step) {
-  return supports_broadcast(step) && step.inputs[0].shape == step.inputs[1].shape;
+  const Shape& y = step.output.shape;
+  if (!supports_broadcast(step) || (y.size() != 2 && y.size() != 4)) return false;
+  return std::ranges::all_of(step.inputs, [&](const Port& input) {
+    const Shape& x = input.shape;
+    if (x.size() != y.size()) return false;
+    const bool image = y.size() == 4;
+    const bool pixels = !image || (x[2] == y[2] && x[3] == y[3]) || (x[2] == 1 && x[3] == 1);
+    return pixels && (x[0] == y[0] || x[0] == 1) && (x[1] == y[1] || x[1] == 1);
+  });
 }
 void run_blocked(const Call& call) noexcept {
   HWY_DYNAMIC_DISPATCH(binary_blocked)(call);

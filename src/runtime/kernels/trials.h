@@ -212,12 +212,8 @@ inline Graph map(Dice& dice) {
   return std::move(b).finish();
 }
 
-inline Graph combined(Dice& dice, bool same_shapes) {
+inline Graph combined(Dice& dice, const Shape& shape, const Shape& other) {
   GraphBuilder b("combined", dice.random());
-  const Shape shape = image(dice);
-  Shape other = shape;
-  for (int64_t& d : other) d = same_shapes || dice.coin() ? d : 1;
-  if (!same_shapes && dice.coin()) other.erase(other.begin(), other.begin() + dice.pick(0, 3));
   const ValueId x = b.node("abs", Unary{Unary::Kind::abs}, {b.input("x", shape)}), z = b.input("z", other);
   ValueId y;
   if (dice.pick(0, 4) == 0) {
@@ -229,10 +225,24 @@ inline Graph combined(Dice& dice, bool same_shapes) {
   return std::move(b).finish();
 }
 inline Graph equal_shapes(Dice& dice) {
-  return combined(dice, true);
+  const Shape shape = image(dice);
+  return combined(dice, shape, shape);
 }
 inline Graph broadcast(Dice& dice) {
-  return combined(dice, false);
+  const Shape shape = image(dice);
+  Shape other = shape;
+  for (int64_t& d : other) d = dice.coin() ? d : 1;
+  if (dice.coin()) other.erase(other.begin(), other.begin() + dice.pick(0, 3));
+  return combined(dice, shape, other);
+}
+/// One number a channel, a pixel or a sample, as gates of squeeze-and-excitation and of spatial attention are.
+inline Graph gated(Dice& dice) {
+  const Shape shape = image(dice);
+  Shape gate = shape;
+  if (dice.coin()) gate[0] = 1;
+  if (dice.coin()) gate[1] = 1;
+  if (dice.pick(0, 2)) gate[2] = gate[3] = 1;
+  return combined(dice, shape, gate);
 }
 
 inline Graph pool(Dice& dice) {
@@ -453,6 +463,7 @@ constexpr Trial kTrials[] = {
     {"map", map},
     {"map-blocked", map},
     {"binary-blocked", equal_shapes},
+    {"binary-blocked", gated},
     {"broadcast", equal_shapes},
     {"broadcast", broadcast},
     {"pool", pool},
