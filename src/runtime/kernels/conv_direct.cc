@@ -125,8 +125,8 @@ inline size_t best_run(int64_t width) {
   return best;
 }
 
-/// Rows of pixels of x, `block` floats each: where they begin, or their copies between zeros. step.table[0]: whether
-/// the whole image is copied at once.
+/// Rows of pixels of x, `block` floats each: where they begin, or their copies between zeros. step.table: whether the
+/// whole image is copied at once, and the blocks of outputs of a group.
 class Lines {
  public:
   Lines(const Call& call, const Conv2d& op, int64_t block)
@@ -191,11 +191,10 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
   const Conv2d& op = std::get<Conv2d>(step.op);
   const Shape &x = call.x(), &y = call.y(), &w = step.weight_shape;
   const int64_t width = y[3], y_block = y[2] * width * kBlock, w_block = w[1] * w[2] * w[3] * kBlock;
-  const int64_t out_blocks = ceil_div(y[1], kBlock), per_group = ceil_div(out_blocks, op.groups);
+  const int64_t out_blocks = ceil_div(y[1], kBlock), per_group = step.table[1];
   const int64_t pairs = ceil_div(per_group, kOutBlocks);
   const Lines lines(call, op, block);
-  Taps taps{
-      .channel_rows = ceil_div(w[1], block), .channels = w[1], .block = block, .kernel_h = w[2], .kernel_w = w[3]};
+  Taps taps{.block = block, .kernel_h = w[2], .kernel_w = w[3]};
   taps.channel_stride = lines.channel_stride();
   taps.row_stride = lines.row_stride();
   taps.tap_stride = op.dilation[1] * block;
@@ -222,7 +221,10 @@ HWY_NOINLINE void conv_direct(const Call& call, int64_t block) {
     image = n;
     line = i;
     const int64_t in_group = pair * kOutBlocks, o = group * per_group + in_group;
-    const int64_t blocks = std::min(kOutBlocks, per_group - in_group);
+    const int64_t blocks = std::min({kOutBlocks, per_group - in_group, out_blocks - o});
+    if (blocks <= 0) continue;  // of the last groups fewer may be joined
+    taps.channels = std::min(w[1], x[1] - group * w[1]);
+    taps.channel_rows = ceil_div(taps.channels, block);
     const float* from = rows + group * (w[1] / block) * taps.channel_stride;
     const int64_t at = ((n * out_blocks + o) * y[2] + i) * width * kBlock;
     const float* residual = call.residual() ? call.residual() + at : nullptr;
@@ -255,13 +257,13 @@ void run(const Call& call) noexcept {
 }
 
 /// How many neighbouring groups are computed as one, with zeros in between, so that their channels fill blocks: as few
-/// as do, or all.
+/// as do, or all. The last of these may be fewer.
 template <int64_t Block>
 int64_t joined(const Step& step) {
   const int64_t groups = std::get<Conv2d>(step.op).groups, in = step.weight_shape[1];
   const int64_t out = step.weight_shape[0] / groups;
   for (int64_t k = 1; k < groups; ++k) {
-    if (groups % k == 0 && in * k % Block == 0 && out * k % kBlock == 0) return k;
+    if (in * k % Block == 0 && out * k % kBlock == 0) return k;
   }
   return groups;
 }
@@ -291,20 +293,23 @@ void join_groups(Step& step, int64_t count) {
   }
   step.weight = std::move(weight);
   shape[1] *= count;
-  op.groups /= count;
+  op.groups = ceil_div(op.groups, count);
 }
 
 /// [O/16][rows of channels][kh][kw][channels of the row][16]
 template <int64_t Block>
 void pack(Step& step) {
-  join_groups(step, joined<Block>(step));
+  const int64_t count = joined<Block>(step), groups = std::get<Conv2d>(step.op).groups;
+  const int64_t of_group = step.weight_shape[0] / groups * count;  // outputs of those that are computed as one
+  join_groups(step, count);
   const Conv2d& op = std::get<Conv2d>(step.op);
   const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
   const int64_t taps = step.weight_shape[2] * step.weight_shape[3], padded = round_up(outputs, kBlock);
   step.packed.assign(static_cast<size_t>(padded * inputs * taps), 0.0f);
   for (int64_t o = 0; o < outputs; ++o) {
-    for (int64_t c = 0; c < inputs; ++c) {
-      const int64_t row = c / Block, channels = std::min(Block, inputs - row * Block);
+    const int64_t there = std::min(inputs, step.inputs[0].shape[1] - o / of_group * inputs);
+    for (int64_t c = 0; c < there; ++c) {
+      const int64_t row = c / Block, channels = std::min(Block, there - row * Block);
       for (int64_t tap = 0; tap < taps; ++tap) {
         const int64_t at = o / kBlock * inputs * taps + row * Block * taps + tap * channels + c % Block;
         step.packed[static_cast<size_t>(at * kBlock + o % kBlock)] =
@@ -318,7 +323,7 @@ void pack(Step& step) {
   const Shape& x = step.inputs[0].shape;
   const int64_t image = round_up(x[1], Block) * x[2] * line;
   const bool whole = static_cast<int64_t>(step.packed.size()) > kSecondCache && image < kSecondCache;
-  step.table = {whole};
+  step.table = {whole, ceil_div(of_group, kBlock)};
   step.scratch = whole ? image : round_up(x[1], Block) * step.weight_shape[2] * line;
 }
 

@@ -142,10 +142,11 @@ inline Graph grouped_conv(Dice& dice) {
 inline Graph odd_groups(Dice& dice) {
   return conv(dice, dice.pick(1, 5), dice.pick(1, 7), dice.pick(1, 7));
 }
-/// Several of which fill a block of channels.
+/// Several of which fill a block of channels; of the last block perhaps fewer.
 inline Graph neighbouring_groups(Dice& dice) {
-  const int64_t channels = dice.one_of<int64_t>({2, 4, 8});
-  return conv(dice, 16 / channels * dice.pick(2, 3), channels, channels * dice.pick(1, 2));
+  const int64_t channels = dice.one_of<int64_t>({2, 4, 8}), fill = 16 / channels;
+  return conv(dice, dice.coin() ? fill * dice.pick(2, 3) : dice.pick(fill + 1, 3 * fill), channels,
+              channels * dice.pick(1, 4));
 }
 inline Graph depthwise(Dice& dice) {
   return conv(dice, dice.pick(2, 67), 1, 1);
