@@ -48,6 +48,19 @@ HWY_INLINE void transform(float* row, size_t count, F f) {
   std::copy(rest, rest + (count - i), row + i);
 }
 
+/// ½·erfc(z/√2) for z not negative, to 2e-7 of its value down to where float32 ends: an expansion in t = 1/(1 + z/√8)
+/// (Press et al., Numerical Recipes in C, 2nd edition, section 6.2).
+HWY_INLINE HWY_ATTR Vector upper_tail(Vector z) {
+  const Lanes d;
+  constexpr float kTerms[] = {0.17087277f,  -0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f,
+                              -0.18628806f, 0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
+  const auto scaled = hn::Mul(hn::Min(z, hn::Set(d, 13.0f)), hn::Set(d, static_cast<float>(M_SQRT1_2)));
+  const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.5f), scaled, hn::Set(d, 1.0f)));
+  auto sum = hn::Set(d, kTerms[0]);
+  for (size_t i = 1; i < std::size(kTerms); ++i) sum = hn::MulAdd(sum, t, hn::Set(d, kTerms[i]));
+  return hn::Mul(hn::Mul(hn::Set(d, 0.5f), t), hn::Exp(d, hn::NegMulAdd(scaled, scaled, sum)));
+}
+
 /// row[i] ← A(row[i])
 inline HWY_ATTR void activate(const Activation& activation, float* row, size_t count) {
   using Kind = Activation::Kind;
@@ -60,6 +73,10 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
     return hn::IfThenZeroElse(hn::Lt(v, hn::Neg(limit)), value);
   };
   const auto unit = [&](Vector v) HWY_ATTR { return hn::Max(zero, hn::Min(one, v)); };
+  const auto softplus = [&](Vector v) HWY_ATTR {
+    return hn::Add(hn::Max(v, zero), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(v)))));
+  };
+  const auto elu = [&](Vector v) HWY_ATTR { return hn::IfThenElse(v < zero, a * hn::Expm1(d, hn::Min(v, zero)), v); };
   switch (activation.kind) {
     case Kind::leaky_relu:
       return transform(row, count, [&](auto, auto v) HWY_ATTR { return hn::IfThenElse(v < zero, v * a, v); });
@@ -73,7 +90,33 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
       return transform(row, count, [&](auto, auto v) HWY_ATTR {
         return v * unit(hn::MulAdd(hn::Set(d, 1.0f / 6), v, hn::Set(d, 0.5f)));
       });
-    default:
+    case Kind::tanh:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return hn::Tanh(d, v); });
+    case Kind::elu:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return elu(v); });
+    case Kind::selu:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return b * elu(v); });
+    case Kind::softplus:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return softplus(v); });
+    case Kind::softsign:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return hn::Div(v, hn::Add(one, hn::Abs(v))); });
+    case Kind::mish:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR { return v * hn::Tanh(d, softplus(v)); });
+    case Kind::gelu:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR {
+        const auto tail = upper_tail(hn::Abs(v));
+        return v * hn::IfThenElse(v < zero, tail, hn::Sub(one, tail));
+      });
+    case Kind::gelu_tanh:
+      return transform(row, count, [&](auto, auto v) HWY_ATTR {
+        const auto cubic = hn::MulAdd(hn::Mul(hn::Set(d, 0.044715f), v * v), v, v);
+        const auto gate = hn::Tanh(d, hn::Mul(hn::Set(d, static_cast<float>(M_2_SQRTPI * M_SQRT1_2)), cubic));
+        return hn::Mul(hn::Set(d, 0.5f), v) * hn::Add(one, gate);
+      });
+    case Kind::identity:
+    case Kind::relu:
+    case Kind::relu6:
+    case Kind::clip:
       for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(apply(activation, row[i]));
   }
 }
