@@ -58,7 +58,8 @@ HWY_INLINE HWY_ATTR Vector upper_tail(Vector z) {
   const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.5f), scaled, hn::Set(d, 1.0f)));
   auto sum = hn::Set(d, kTerms[0]);
   for (size_t i = 1; i < std::size(kTerms); ++i) sum = hn::MulAdd(sum, t, hn::Set(d, kTerms[i]));
-  return hn::Mul(hn::Mul(hn::Set(d, 0.5f), t), hn::Exp(d, hn::NegMulAdd(scaled, scaled, sum)));
+  const auto tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), t), hn::Exp(d, hn::NegMulAdd(scaled, scaled, sum)));
+  return hn::IfThenZeroElse(hn::Gt(z, hn::Set(d, 13.0f)), tail);
 }
 
 /// row[i] ← A(row[i])
@@ -110,8 +111,8 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
     case Kind::gelu_tanh:
       return transform(row, count, [&](auto, auto v) HWY_ATTR {
         const auto cubic = hn::MulAdd(hn::Mul(hn::Set(d, 0.044715f), v * v), v, v);
-        const auto gate = hn::Tanh(d, hn::Mul(hn::Set(d, static_cast<float>(M_2_SQRTPI * M_SQRT1_2)), cubic));
-        return hn::Mul(hn::Set(d, 0.5f), v) * hn::Add(one, gate);
+        const auto twice = hn::Mul(hn::Set(d, static_cast<float>(M_2_SQRTPI * M_SQRT2)), cubic);
+        return v * sigmoid(twice);  // ½·(1 + tanh u) = σ(2u)
       });
     case Kind::identity:
     case Kind::relu:
