@@ -331,6 +331,13 @@ def signals():
                  "ONNX Runtime, ms", "ratio"], body)
 
 
+def speed():
+    """One row a network of torchvision."""
+    body = [[row["network"], f"{row['ms']:.2f}", f"{row['onnxruntime_ms']:.2f}", f"**{row['onnxruntime_ms'] / row['ms']:.2f}**"]
+            for row in json.loads((RESULTS / "speed.json").read_text())["rows"]]
+    return rows(["network, ms a run", "ours", "ONNX Runtime", "ONNX Runtime / ours"], body)
+
+
 def conformance():
     """One row a kind of case."""
     found = json.loads((RESULTS / "conformance.json").read_text())["rows"]
@@ -356,6 +363,7 @@ TABLES = {
     "exports-refused": exports_refused,
     "packaged": packaged,
     "signals": signals,
+    "speed": speed,
     "conformance": conformance,
     "header": header,
     "narrow-speed": narrow_speed,

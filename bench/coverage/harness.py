@@ -3,7 +3,9 @@ import argparse
 import ctypes
 import json
 import pathlib
+import statistics
 import subprocess
+import time
 
 import numpy
 import onnx
@@ -120,3 +122,25 @@ def collapse(options, path, to):
 def collapsed(options, folder, path):
     result = collapse(options, path, folder / "collapsed.onnx")
     return {key: result[key] for key in ("verified", "nodes_before", "nodes_after")}
+
+
+def add_rounds(parser):
+    parser.add_argument("--rounds", type=int, default=7, help="times that both are timed (default %(default)s)")
+
+
+def in_turn(options, path, shape):
+    """Milliseconds here and in ONNX Runtime, one thread and one sample each, in turn: medians of the rounds' medians."""
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: numpy.zeros((1, *shape), numpy.float32)}
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        ours.append(json.loads(tool(options, "bench", path, "--seconds", "0.5", "--json"))["median_ms"])
+        times, end = [], time.perf_counter() + 0.5
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            session.run(None, feed)
+            times.append(1e3 * (time.perf_counter() - start))
+        theirs.append(statistics.median(times))
+    return {"ms": statistics.median(ours), "onnxruntime_ms": statistics.median(theirs)}

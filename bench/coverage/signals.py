@@ -10,20 +10,16 @@ thread each, in turn; the ratio is of the medians. Needs torch, onnx, onnxscript
 """
 import json
 import pathlib
-import statistics
 import sys
 import tempfile
-import time
 import warnings
 
-import numpy
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import collapse, compare, option_parser, report, tool  # noqa: E402
+from harness import add_rounds, collapse, compare, in_turn, option_parser, report  # noqa: E402
 
 
 def layer(before, after, kernel, stride=1):
@@ -93,25 +89,6 @@ def export(network, shape, path, exporter):
     torch.onnx.export(network.eval(), (torch.randn(1, *shape),), str(path), dynamo=exporter == "dynamo", verbose=False, **more)
 
 
-def in_turn(options, path, shape):
-    """Milliseconds here and there, medians of the rounds' medians."""
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: numpy.zeros((1, *shape), numpy.float32)}
-    ours, theirs = [], []
-    for _ in range(options.rounds):
-        ours.append(json.loads(tool(options, "bench", path, "--seconds", "0.5", "--json"))["median_ms"])
-        times = []
-        end = time.perf_counter() + 0.5
-        while time.perf_counter() < end:
-            start = time.perf_counter()
-            session.run(None, feed)
-            times.append(1e3 * (time.perf_counter() - start))
-        theirs.append(statistics.median(times))
-    return {"ms": statistics.median(ours), "onnxruntime_ms": statistics.median(theirs)}
-
-
 def images_in(nodes):
     """Turns of a signal into an image of one row, and back."""
     return sum(node.op_type in ("Squeeze", "Unsqueeze") for node in nodes)
@@ -119,7 +96,7 @@ def images_in(nodes):
 
 def main():
     parser = option_parser(__doc__, seconds=120)
-    parser.add_argument("--rounds", type=int, default=7, help="times that both are timed (default %(default)s)")
+    add_rounds(parser)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     result = report("signals", torch=torch.__version__)
