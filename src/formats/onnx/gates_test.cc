@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "formats/onnx/onnx.h"
 #include "formats/onnx/subgraph.h"
-#include "formats/testing.h"
+#include "formats/onnx/testing.h"
 #include "reducenet/arch.h"
 #include "reducenet/collapse.h"
 
@@ -14,17 +13,6 @@ namespace {
 // Two stages of two blocks; the second stage's first block has no gate.
 Graph skipnet() {
   return build("skipnet", {.modules = 2, .widths = {4, 8}, .height = 8, .width = 8});
-}
-
-onnx::ModelProto written(const Graph& graph) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
-  return model;
-}
-
-Graph parse(const onnx::ModelProto& model) {
-  const std::string bytes = model.SerializeAsString();
-  return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
 }
 
 int64_t count(const google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, const std::string& type) {
@@ -55,7 +43,7 @@ TEST(OnnxGates, CollapsedBlocksStayInside) {
 TEST(OnnxGates, ReadBackIsTheNetworkThatWasWritten) {
   const Graph graph = skipnet();
   const onnx::ModelProto model = written(graph);
-  const Graph back = parse(model);
+  const Graph back = read(model);
   EXPECT_EQ(print(back), print(graph));
   EXPECT_EQ(to_onnx(back), model.SerializeAsString());
 }
@@ -63,15 +51,15 @@ TEST(OnnxGates, ReadBackIsTheNetworkThatWasWritten) {
 TEST(OnnxGates, AnotherModelsFormIsKept) {
   onnx::ModelProto model = written(skipnet());
   model.clear_metadata_props();  // as another program's: its If is not opened
-  const Graph opaque = parse(model);
+  const Graph opaque = read(model);
   EXPECT_EQ(std::ranges::count_if(opaque.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); }), 3);
   EXPECT_EQ(to_onnx(opaque), model.SerializeAsString());
   // The same network without an If: none is made.
   Graph graph = skipnet();
-  graph.metadata[kRemainderKey] = parse(written(build("plain", {}))).metadata.at(kRemainderKey);
+  graph.metadata[kRemainderKey] = read(written(build("plain", {}))).metadata.at(kRemainderKey);
   const onnx::ModelProto plain = written(graph);
   EXPECT_EQ(count(plain.graph().node(), "If"), 0);
-  EXPECT_EQ(to_onnx(parse(plain)), plain.SerializeAsString());
+  EXPECT_EQ(to_onnx(read(plain)), plain.SerializeAsString());
 }
 
 TEST(OnnxGates, AConditionThatSomethingElseReadsStays) {
@@ -88,7 +76,7 @@ TEST(OnnxGates, AConditionThatSomethingElseReadsStays) {
   auto& output = *graph.add_output();
   output.set_name("closed");
   output.mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::BOOL);
-  const Graph back = parse(model);
+  const Graph back = read(model);
   EXPECT_TRUE(back.find_node(open->name()));
   EXPECT_EQ(std::ranges::count_if(back.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); }), 0);
   // Read from inside a subgraph, by a block that the gate itself does not let run.
@@ -112,7 +100,7 @@ TEST(OnnxGates, AConditionThatSomethingElseReadsStays) {
     then.mutable_node()->MergeFrom(rest);
     break;
   }
-  EXPECT_TRUE(parse(inner).find_node("inside"));
+  EXPECT_TRUE(read(inner).find_node("inside"));
 }
 
 TEST(OnnxGates, OnlyThatConditionIsOpened) {
@@ -123,7 +111,7 @@ TEST(OnnxGates, OnlyThatConditionIsOpened) {
       change(node);
       break;
     }
-    const Graph graph = parse(model);
+    const Graph graph = read(model);
     EXPECT_EQ(to_onnx(graph), model.SerializeAsString());
     return std::ranges::count_if(graph.nodes, [](const Node& n) { return std::holds_alternative<Opaque>(n.op); });
   };

@@ -1,37 +1,10 @@
-#include <google/protobuf/text_format.h>
-#include <google/protobuf/util/message_differencer.h>
-#include <onnx/onnx_pb.h>
-
-#include "formats/onnx/onnx.h"
-#include "formats/testing.h"
+#include "formats/onnx/testing.h"
 #include "reducenet/collapse.h"
 
 // Convolutions and pools of lines [N, C, L], which a Graph has as images of one row.
 
 namespace reducenet {
 namespace {
-
-onnx::ModelProto model_of(const std::string& graph) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      "ir_version: 8 opset_import { version: 17 } graph { name: 'g' " + graph + "}", &model));
-  return model;
-}
-
-Graph read(const onnx::ModelProto& model) {
-  const std::string bytes = model.SerializeAsString();
-  return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
-}
-
-onnx::ModelProto written(const Graph& graph) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
-  return model;
-}
-
-void expect_same(const onnx::ModelProto& a, const onnx::ModelProto& b) {
-  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(a, b)) << a.DebugString() << b.DebugString();
-}
 
 int count(const onnx::ModelProto& model, const std::string& type) {
   return static_cast<int>(

@@ -1,13 +1,9 @@
 #include "formats/onnx/onnx.h"
 
-#include <google/protobuf/text_format.h>
-#include <google/protobuf/util/message_differencer.h>
-#include <onnx/onnx_pb.h>
-
 #include <cmath>
 
 #include "formats/onnx/table.h"
-#include "formats/testing.h"
+#include "formats/onnx/testing.h"
 #include "reducenet/formats.h"
 
 namespace reducenet {
@@ -27,30 +23,8 @@ double difference(const Graph& a, const Graph& b) {
   return largest;
 }
 
-Graph parse(const std::string& bytes) {
-  return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
-}
 Graph round_trip(const Graph& graph) {
   return parse(to_onnx(graph));
-}
-
-/// A model as protobuf text; `graph` is the GraphProto's content.
-onnx::ModelProto model_of(const std::string& graph,
-                          const std::string& rest = "ir_version: 8 opset_import { version: 17 }") {
-  onnx::ModelProto model;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(rest + " graph { name: 'g' " + graph + "}", &model));
-  return model;
-}
-Graph read(const onnx::ModelProto& model) {
-  return parse(model.SerializeAsString());
-}
-onnx::ModelProto written(const Graph& graph) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
-  return model;
-}
-void expect_same(const onnx::ModelProto& a, const onnx::ModelProto& b) {
-  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(a, b)) << a.DebugString() << b.DebugString();
 }
 
 /// `name` as a float tensor's ValueInfoProto.

@@ -1,53 +1,18 @@
 #include "formats/onnx/originals.h"
 
-#include <google/protobuf/text_format.h>
-#include <google/protobuf/util/message_differencer.h>
-
-#include <set>
-
 #include "formats/native.h"
-#include "formats/onnx/onnx.h"
-#include "formats/testing.h"
+#include "formats/onnx/testing.h"
 
 namespace reducenet {
 namespace {
 
-onnx::ModelProto model_of(const std::string& graph, const std::string& rest) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      rest +
-          " graph { name: 'g' input { name: 'x' type { tensor_type { elem_type: 1 shape { dim { dim_value: 3 } } } } }"
-          "output { name: 'y' type { tensor_type { elem_type: 1 } } } " +
-          graph + "}",
-      &model));
-  return model;
-}
-
-Graph read(const onnx::ModelProto& model) {
-  const std::string bytes = model.SerializeAsString();
-  return parse_onnx(std::as_bytes(std::span(bytes)), "m.onnx");
-}
-
-/// Every node stands behind those whose outputs it reads, as the format demands.
-void expect_sorted(const onnx::GraphProto& graph) {
-  std::set<std::string> made{""};
-  for (const auto& input : graph.input()) made.insert(input.name());
-  for (const auto& tensor : graph.initializer()) made.insert(tensor.name());
-  for (const auto& node : graph.node()) {
-    for (const auto& input : node.input()) EXPECT_TRUE(made.contains(input)) << node.name() << " reads " << input;
-    made.insert(node.output().begin(), node.output().end());
-  }
-}
-
-onnx::ModelProto written(const Graph& graph) {
-  onnx::ModelProto model;
-  EXPECT_TRUE(model.ParseFromString(to_onnx(graph)));
-  expect_sorted(model.graph());
-  return model;
-}
-
-bool same(const onnx::ModelProto& a, const onnx::ModelProto& b) {
-  return google::protobuf::util::MessageDifferencer::Equals(a, b);
+/// From x [3] to y.
+onnx::ModelProto network_of(const std::string& graph, const std::string& rest) {
+  return model_of(
+      "input { name: 'x' type { tensor_type { elem_type: 1 shape { dim { dim_value: 3 } } } } }"
+      "output { name: 'y' type { tensor_type { elem_type: 1 } } } " +
+          graph,
+      rest);
 }
 
 // Bounds as initialiser and Constant node, read twice; SiLU as a sequence around another node; typed numbers; defaults
@@ -74,7 +39,7 @@ const std::string kHeader =
     "metadata_props { key: 'a' value: '2' } ";
 
 TEST(OnnxOriginals, WhatIsUnchangedComesBackFieldForField) {
-  const onnx::ModelProto model = model_of(kNodes, kHeader);
+  const onnx::ModelProto model = network_of(kNodes, kHeader);
   const Graph graph = read(model);
   EXPECT_EQ(graph.nodes.size(), 7u);
   EXPECT_TRUE(graph[graph.find_node("silu")].op == Op(Activation{Activation::Kind::silu}));
@@ -84,7 +49,7 @@ TEST(OnnxOriginals, WhatIsUnchangedComesBackFieldForField) {
 
 // A sequence of several nodes, in a network of which something else has changed.
 TEST(OnnxOriginals, ASequenceKeepsItsOrder) {
-  Graph graph = read(model_of(R"(
+  Graph graph = read(network_of(R"(
     initializer { data_type: 1 name: 'root' float_data: 1.4142135 }
     initializer { data_type: 1 name: 'one' float_data: 1 }
     initializer { data_type: 1 name: 'half' float_data: 0.5 }
@@ -94,14 +59,14 @@ TEST(OnnxOriginals, ASequenceKeepsItsOrder) {
     node { input: ['e', 'one'] output: 'a' op_type: 'Add' name: 'add' }
     node { input: ['l', 'a'] output: 'm' op_type: 'Mul' name: 'mul' }
     node { input: ['m', 'half'] output: 'y' op_type: 'Mul' name: 'gelu' })",
-                              kHeader));
+                                kHeader));
   ASSERT_EQ(graph.nodes.size(), 2u);
   std::get<Activation>(graph[graph.find_node("leaky")].op).alpha = 0.5;
   EXPECT_EQ(written(graph).graph().node_size(), 6);
 }
 
 TEST(OnnxOriginals, OnlyWhatChangedIsWrittenAnew) {
-  Graph graph = read(model_of(kNodes, kHeader));
+  Graph graph = read(network_of(kNodes, kHeader));
   std::get<Activation>(graph[graph.find_node("leaky")].op).alpha = 0.5;
   const onnx::ModelProto model = written(graph);
   int clips = 0, slopes = 0, constants = 0;
@@ -120,14 +85,14 @@ TEST(OnnxOriginals, OnlyWhatChangedIsWrittenAnew) {
 }
 
 TEST(OnnxOriginals, AChangedActivationIsNotWrittenAsItsOldSequence) {
-  Graph graph = read(model_of(kNodes, kHeader));
+  Graph graph = read(network_of(kNodes, kHeader));
   graph[graph.find_node("silu")].op = Activation{Activation::Kind::relu};
   const onnx::ModelProto model = written(graph);
   for (const auto& node : model.graph().node()) EXPECT_NE(node.op_type(), "Sigmoid");
 }
 
 TEST(OnnxOriginals, ANameThatWasGivenAwayIsNotUsedTwice) {
-  Graph graph = read(model_of(kNodes, kHeader));
+  Graph graph = read(network_of(kNodes, kHeader));
   for (const char* name : {"gate", "low"}) {
     Graph other = graph;
     other[other.find_value("b")].name = name;
@@ -139,7 +104,7 @@ TEST(OnnxOriginals, ANameThatWasGivenAwayIsNotUsedTwice) {
 }
 
 TEST(OnnxOriginals, BeforeVersion4EveryInitialiserIsAnInput) {
-  const onnx::ModelProto model = model_of(
+  const onnx::ModelProto model = network_of(
       "initializer { data_type: 1 name: 'low' float_data: 0 } initializer { data_type: 1 name: 'high' float_data: 4 }"
       "input { name: 'low' type { tensor_type { elem_type: 1 shape { } } } }"
       "input { name: 'high' type { tensor_type { elem_type: 1 shape { } } } }"
