@@ -109,7 +109,8 @@ void map(const Call& call, Layout layout) {
 }
 
 /// y[i] = a[i·a_step] ∘ b[i·b_step]
-void combine(const Op& op, const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t count, float* y) {
+HWY_INLINE void combine(const Op& op, const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t count,
+                        float* y) {
   if (std::holds_alternative<PRelu>(op)) {
     for (int64_t i = 0; i < count; ++i) y[i] = a[i * a_step] < 0 ? b[i * b_step] * a[i * a_step] : a[i * a_step];
     return;
@@ -159,8 +160,6 @@ class BlockedInput {
 void binary_blocked(const Call& call) {
   const BlockedInput inputs[] = {{call, 0}, {call, 1}};
   const int64_t pixels = call.y().size() == 4 ? call.y()[2] * call.y()[3] : 1;
-  const auto* binary = std::get_if<Binary>(&call.step.op);
-  const bool sum = binary && binary->kind == Binary::Kind::add, product = binary && binary->kind == Binary::Kind::mul;
   const Call::Range part = call.share(storage(call.y(), Layout::blocked) / kBlock);
   for (int64_t first = part.first; first < part.last;) {
     const int64_t end = std::min(part.last, (first / pixels + 1) * pixels);
@@ -169,14 +168,8 @@ void binary_blocked(const Call& call) {
     const bool a_single = inputs[0].is_single(), b_single = inputs[1].is_single();
     float* const y = call.out() + first * kBlock;
     const int64_t count = end - first;
-    if ((sum || product) && !a_single && !b_single) {
-      const Lanes d;
-      for (int64_t p = 0; p < count; ++p) {
-        for (size_t i = 0; i < static_cast<size_t>(kBlock); i += kLanes) {
-          const auto left = hn::LoadU(d, a + p * a_step + i), right = hn::LoadU(d, b + p * b_step + i);
-          hn::StoreU(sum ? hn::Add(left, right) : hn::Mul(left, right), d, y + p * kBlock + i);
-        }
-      }
+    if (a_step && b_step && !a_single && !b_single) {
+      combine(call.step.op, a, 1, b, 1, count * kBlock, y);
     } else {
       for (int64_t p = 0; p < count; ++p) {
         combine(call.step.op, a + p * a_step, !a_single, b + p * b_step, !b_single, kBlock, y + p * kBlock);
