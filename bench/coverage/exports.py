@@ -19,7 +19,7 @@ import timm
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import collapsed, compare, option_parser, report, tool  # noqa: E402
+from harness import collapsed, compare, draw_statistics, option_parser, report, tool  # noqa: E402
 
 NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 cspresnet50 densenet121 dla46x_c
 hrnet_w18_small vgg11_bn regnetx_002 regnety_002 mobilenetv3_small_050 mobilenetv4_conv_small_035 mnasnet_small efficientnet_lite0
@@ -49,10 +49,7 @@ def network(name):
     torch.manual_seed(0)
     sized = {"img_size": PIXELS} if name.startswith("levit") else {}
     model = timm.create_model(name, num_classes=10, **sized)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    draw_statistics(model, torch.nn.BatchNorm2d)
     return model.eval()
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import add_rounds, collapse, compare, in_turn, option_parser, report  # noqa: E402
+from harness import add_rounds, collapse, compare, draw_statistics, in_turn, option_parser, report  # noqa: E402
 
 
 def layer(before, after, kernel, stride=1):
@@ -80,10 +80,7 @@ NETWORKS = {"M5": m5, "separable": separable, "causal": causal}
 
 def export(network, shape, path, exporter):
     torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    draw_statistics(network, nn.BatchNorm1d)
     more = {"external_data": False} if exporter == "dynamo" else {
         "opset_version": 17, "do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
     torch.onnx.export(network.eval(), (torch.randn(1, *shape),), str(path), dynamo=exporter == "dynamo", verbose=False, **more)
