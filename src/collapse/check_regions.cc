@@ -125,13 +125,13 @@ Sizes measure_sizes(const Graph& graph, std::span<const Region> regions) {
     }
   }
   if (wanted.empty()) return {};
-  std::vector<Tensor> inputs;
-  for (const ValueId id : graph.inputs) inputs.push_back(Tensor::filled(*graph[id].shape, 0, graph[id].dtype));
   Sizes sizes;
   const auto keep = [&](ValueId id, const Tensor& made) {
     if (const auto found = wanted.find(id.index); found != wanted.end()) sizes.emplace(*found->second, made);
   };
   try {
+    std::vector<Tensor> inputs;
+    for (const ValueId id : graph.inputs) inputs.push_back(Tensor::filled(*graph[id].shape, 0, graph[id].dtype));
     evaluate(graph, inputs, {.threads = static_cast<int>(std::thread::hardware_concurrency())}, keep);
   } catch (const Error&) {
     return {};

@@ -20,8 +20,8 @@ bool goes_along(const Op& op) {
                     op);
 }
 
-bool is_line(const Value& value) {
-  return value.shape && value.shape->size() == 3 && is_float(value.dtype);
+bool is_line_of_floats(const Value& value) {
+  return is_line(value.shape) && is_float(value.dtype);
 }
 
 void add_row(Value& value) {
@@ -66,6 +66,12 @@ bool is_insertion(const Op& op, bool insert) {
   return squeeze && squeeze->insert == insert && squeeze->axes == std::vector<int64_t>{kRow};
 }
 
+/// The value is an output, or a node reads it that does not change.
+bool is_read_unchanged(const Uses& uses, const std::vector<bool>& changes, ValueId id) {
+  const auto stays = [&](NodeId reader) { return !changes[static_cast<size_t>(reader.index)]; };
+  return uses.is_output[static_cast<size_t>(id.index)] || std::ranges::any_of(uses.consumers_of(id), stays);
+}
+
 /// A constant that is read both by nodes that change and by others: the copy for the first.
 class Constants {
  public:
@@ -76,11 +82,7 @@ class Constants {
     if (is_short(graph_[id])) return id;
     const auto [found, fresh] = made_.emplace(id, id);
     if (!fresh) return found->second;
-    const auto& readers = uses_.consumers_of(id);
-    const bool shared =
-        uses_.is_output[static_cast<size_t>(id.index)] ||
-        !std::ranges::all_of(readers, [&](NodeId reader) { return changes_[static_cast<size_t>(reader.index)]; });
-    if (shared) {
+    if (is_read_unchanged(uses_, changes_, id)) {
       Value copy = graph_[id];
       copy.name = graph_.unique_name(copy.name + std::string(suffix));
       found->second = graph_.add_value(std::move(copy));
@@ -122,7 +124,7 @@ class ToImages {
       }
       add_row(node.op);
       const ValueId line = node.outputs[0];
-      const bool read_as_line = is_read_as_line(line);
+      const bool read_as_line = is_read_unchanged(uses_, changes_, line);
       if (read_as_line) {
         node.outputs[0] = new_image(line);
       } else {
@@ -137,25 +139,19 @@ class ToImages {
  private:
   bool changes(const Node& node) const {
     const bool made = !node.inputs.empty() && !node.outputs.empty() && node.outputs[0];
-    if (!made || !is_line(graph_[node.outputs[0]])) return false;
+    if (!made || !is_line_of_floats(graph_[node.outputs[0]])) return false;
     if (slides(node.op)) return true;  // of an image, it would have made one
     if (!goes_along(node.op) || std::ranges::count_if(node.outputs, &ValueId::operator bool) != 1) return false;
     bool behind_one = false;
     for (const ValueId id : node.inputs) {
       if (!id || is_short(graph_[id])) continue;
       const Value& value = graph_[id];
-      if (value.constant ? value.shape->size() > 3 : !is_line(value)) return false;
+      if (value.constant ? value.shape->size() > 3 : !is_line_of_floats(value)) return false;
       const NodeId producer = uses_.producer_of(id);
       behind_one |= producer && changes_[static_cast<size_t>(producer.index)];
     }
     const auto* pad = std::get_if<Pad>(&node.op);
     return behind_one && (!pad || (pad->begin.size() == 3 && pad->end.size() == 3));
-  }
-
-  bool is_read_as_line(ValueId id) const {
-    if (uses_.is_output[static_cast<size_t>(id.index)]) return true;
-    const auto& readers = uses_.consumers_of(id);
-    return !std::ranges::all_of(readers, [&](NodeId reader) { return changes_[static_cast<size_t>(reader.index)]; });
   }
 
   ValueId new_image(ValueId line) {
@@ -223,7 +219,7 @@ class ToLines {
 
  private:
   bool is_entry(const Node& node) const {
-    return is_insertion(node.op, true) && node.inputs.size() == 1 && is_line(graph_[node.inputs[0]]) &&
+    return is_insertion(node.op, true) && node.inputs.size() == 1 && is_line_of_floats(graph_[node.inputs[0]]) &&
            node.name.find(kEntry) != std::string::npos;
   }
 
@@ -241,7 +237,7 @@ class ToLines {
             [&](const Conv2d& op) { return none(op.padding); },
             [&](const ConvTranspose2d& op) { return none(op.padding) && op.output_padding[0] == 0; },
             [&](const OneOf<AveragePool, MaxPool> auto& op) { return op.kernel[0] == 1 && none(op.padding); },
-            [](const Pad& op) { return op.begin[kRow] == 0 && op.end[kRow] == 0; },
+            [](const Pad& op) { return op.begin.size() == 4 && op.begin[kRow] == 0 && op.end[kRow] == 0; },
             [](const Concat& op) { return op.axis != kRow && op.axis != kRow - 4; },
             [](const auto&) { return true; },
         },

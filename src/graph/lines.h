@@ -7,6 +7,11 @@ namespace reducenet {
 // ONNX has its convolutions and pools for lines [N, C, L] as well. In a Graph these are images [N, C, 1, L] of one row:
 // kernels and constants that go with a line of two dimensions or more get a 1 before their last one.
 
+/// [N, C, L], as far as the shape is known.
+inline bool is_line(const std::optional<Shape>& shape) {
+  return shape && shape->size() == 3;
+}
+
 /// Convolutions and pools: what ONNX also has for lines.
 bool slides(const Op& op);
 

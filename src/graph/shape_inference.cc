@@ -364,7 +364,7 @@ void ShapeInference::visit(const Node& node) {
     values.push_back(value_of(id));
     dtypes.push_back(id ? graph_[id].dtype : DType::f32);
   }
-  const bool line = lines_ && slides(node.op) && shapes[0] && shapes[0]->size() == 3;
+  const bool line = lines_ && slides(node.op) && is_line(shapes[0]);
   for (std::optional<Shape>& shape : shapes) {
     if (line && shape) shape = with_row(*shape);
   }

@@ -42,9 +42,8 @@ class Lowering {
     const Value& value = graph_[id];
     const auto open = [](int64_t d) { return d < 0; };
     if (!value.shape || std::any_of(value.shape->begin(), value.shape->end(), open)) {
-      throw Error(
-          ErrorKind::unsupported,
-          "value '" + value.name + "' has a shape known only at run time (export --size fixes the images')");
+      throw Error(ErrorKind::unsupported,
+                  "value '" + value.name + "' has a shape known only at run time (export --size fixes the images')");
     }
     return *value.shape;
   }

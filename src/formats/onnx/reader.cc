@@ -3,6 +3,7 @@
 
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
+#include "graph/lines.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -82,7 +83,7 @@ std::optional<Tensor> NodeReader::tensor(const char* name) {
 Size2 NodeReader::pair(const char* name, int64_t otherwise) {
   const auto values = integers(name);
   if (!values) return {otherwise, otherwise};
-  const bool line = is_line();
+  const bool line = is_line(shape(0));
   if (values->size() != (line ? 1 : 2)) {
     refuse(std::string(name) + " of " + std::to_string(values->size()) +
            " dimensions; only lines and images are understood");
@@ -98,7 +99,7 @@ Size2 NodeReader::kernel(std::optional<size_t> weight) {
   const bool given = integers("kernel_shape").has_value();
   const Size2 size = pair("kernel_shape", 1);
   const std::optional<Shape> shape = weight ? this->shape(*weight) : std::nullopt;
-  const bool line = is_line();
+  const bool line = is_line(this->shape(0));
   if (!shape) {
     if (!given || (weight && line)) refuse("the kernel's size is not known");
     return size;
@@ -118,7 +119,7 @@ Padding NodeReader::padding(Size2 kernel, Size2 stride, Size2 dilation) {
   if (automatic == "VALID") return {};
   if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
     const std::optional<Shape> x = shape(0);
-    const bool line = is_line();
+    const bool line = is_line(shape(0));
     const bool known = x && (line || x->size() == 4) && (*x)[2] >= 0 && x->back() >= 0;
     if (!known && stride != Size2{1, 1}) {
       refuse("auto_pad with a stride, and height or width not known");
@@ -132,7 +133,7 @@ Padding NodeReader::padding(Size2 kernel, Size2 stride, Size2 dilation) {
   }
   if (automatic != "NOTSET" && !automatic.empty()) malformed("unknown auto_pad '" + automatic + "'");
   if (!pads) return {};
-  const bool line = is_line();
+  const bool line = is_line(shape(0));
   if (pads->size() != (line ? 2 : 4)) {
     refuse("pads for " + std::to_string(pads->size() / 2) + " dimensions; only lines and images are understood");
     return {};

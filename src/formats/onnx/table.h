@@ -70,8 +70,6 @@ class NodeReader {
   std::string refusal() const;
 
  private:
-  /// The first input is [N, C, L].
-  bool is_line() const { return shape(0) && shape(0)->size() == 3; }
   const onnx::AttributeProto* attribute(const char* name, onnx::AttributeProto::AttributeType type);
   const Tensor* fold(size_t i);
 

@@ -1,5 +1,6 @@
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
+#include "graph/lines.h"
 #include "reducenet/error.h"
 
 namespace reducenet {
@@ -46,12 +47,12 @@ onnx::NodeProto& NodeWriter::step(std::string_view type, std::vector<std::string
 }
 
 std::vector<int64_t> NodeWriter::along(const Size2& value) const {
-  if (shape(0) && shape(0)->size() == 3) return {value[1]};
+  if (is_line(shape(0))) return {value[1]};
   return {value[0], value[1]};
 }
 
 std::vector<int64_t> NodeWriter::along(const Padding& value) const {
-  if (shape(0) && shape(0)->size() == 3) return {value.left, value.right};
+  if (is_line(shape(0))) return {value.left, value.right};
   return {value.top, value.left, value.bottom, value.right};
 }
 
