@@ -146,21 +146,27 @@ class Lowering {
       map.scale[c] /= std::sqrt(variance[c] + op.epsilon);
       map.shift[c] -= mean[c] * map.scale[c];
     }
-    scale_shift(map, node, node.inputs[0]);
+    if (!scale_shift_before(map, 1, node, node.inputs[0])) scale_shift(map, node, node.inputs[0]);
   }
 
-  /// Into the weights of the step before:  s·(w∗x + b) + t = (s·w)∗x + (s·b + t); otherwise as a depthwise 1×1.
-  void scale_shift(const ScaleShift& map, const Node& node, ValueId x) {
+  /// Into the weights of the step before:  s·(w∗x + b) + t = (s·w)∗x + (s·b + t), if `axis` of x has its outputs.
+  bool scale_shift_before(const ScaleShift& map, size_t axis, const Node& node, ValueId x) {
     Step* before = fusable(x);
+    if (!has_weights(before) || !before->epilogue.empty()) return false;
+    const bool last = std::holds_alternative<Gemm>(before->op);  // its outputs, in the last axis
+    if (!last && !std::holds_alternative<Conv2d>(before->op)) return false;
+    if (axis != (last ? shape_of(x).size() - 1 : 1)) return false;
+    const size_t channels = map.scale.size(), row = before->weight.size() / std::max<size_t>(channels, 1);
+    for (size_t i = 0; i < before->weight.size(); ++i) before->weight[i] *= map.scale[i / row];
+    before->bias.resize(channels);
+    for (size_t c = 0; c < channels; ++c) before->bias[c] = map.scale[c] * before->bias[c] + map.shift[c];
+    retarget(*before, node);
+    return true;
+  }
+
+  /// As a depthwise 1×1.
+  void scale_shift(const ScaleShift& map, const Node& node, ValueId x) {
     const size_t channels = map.scale.size();
-    const bool rows_are_channels = before && (std::holds_alternative<Conv2d>(before->op) || shape_of(x).size() == 2);
-    if (has_weights(before) && before->epilogue.empty() && rows_are_channels) {
-      const size_t row = before->weight.size() / channels;
-      for (size_t i = 0; i < before->weight.size(); ++i) before->weight[i] *= map.scale[i / row];
-      before->bias.resize(channels);
-      for (size_t c = 0; c < channels; ++c) before->bias[c] = map.scale[c] * before->bias[c] + map.shift[c];
-      return retarget(*before, node);
-    }
     const Port from = read(x);
     Step& step = append(node);
     step.op = Conv2d{.groups = static_cast<int64_t>(channels)};
@@ -172,9 +178,12 @@ class Lowering {
   }
 
   void lower(const Binary& op, const Node& node) {
-    if (const auto map = as_scale_shift(graph_, node)) {
-      return scale_shift(*map, node, node.inputs[graph_.constant(node.inputs[0]) ? 1 : 0]);
+    const ValueId x = node.inputs[graph_.constant(node.inputs[0]) ? 1 : 0];
+    for (const size_t axis : {size_t{1}, shape_of(x).size() - 1}) {
+      const auto map = as_scale_shift(graph_, node, axis);
+      if (map && scale_shift_before(*map, axis, node, x)) return;
     }
+    if (const auto map = as_scale_shift(graph_, node)) return scale_shift(*map, node, x);
     const Port a = read(node.inputs[0]), b = read(node.inputs[1]);
     if (op.kind == Binary::Kind::add && a.shape == b.shape && fuse_residual(node)) return;
     append(node).inputs = {a, b};

@@ -52,6 +52,26 @@ TEST(Lower, SlopesOfChannelsJoinTheLayerAndOthersStayApart) {
   EXPECT_EQ(names(lowered({3, 8, 1}, false)), (std::vector<std::string>{"conv+sum", "prelu"}));
 }
 
+TEST(Lower, WhatDiffersByColumnJoinsTheProductOfRows) {
+  const auto lowered = [](const Shape& bias) {
+    GraphBuilder b("tokens");
+    const ValueId x = b.input("x", {2, 5, 5});
+    ValueId y = b.node("product", MatMul{}, {x, b.constant("w", Tensor::filled({5, 5}, 3))});
+    y = b.node("scale", Binary{Binary::Kind::mul}, {b.constant("half", Tensor::filled({}, 0.5)), y});
+    y = b.add("bias", y, b.constant("b", Tensor::filled(bias, 0.25)));
+    b.output(b.activation("act", b.add("sum", y, x), {Activation::Kind::gelu}));
+    return lower(std::move(b).finish(), 2);
+  };
+  for (const Shape& bias : {Shape{5}, Shape{1, 1, 5}, Shape{1}}) {
+    const Program program = lowered(bias);
+    ASSERT_EQ(names(program), std::vector<std::string>{"product+scale+bias+sum+act"});
+    EXPECT_EQ(program.steps[0].weight[7], 1.5);
+    EXPECT_EQ(program.steps[0].bias, std::vector<double>(5, 0.25));
+    EXPECT_EQ(program.steps[0].epilogue.residual, 1);
+  }
+  EXPECT_EQ(names(lowered({5, 1})), (std::vector<std::string>{"product+scale", "bias+sum+act"}));
+}
+
 TEST(Lower, ANormOfTheSampleTakesNothingOn) {
   GraphBuilder b("norm");
   const ValueId x = b.input("x", {2, 3, 4, 5});

@@ -2,64 +2,91 @@
 //
 // x is the rows of a matrix, or a blocked [N,C,H,W] whose every image is a row: then w is packed in that order.
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/affine.cc"
 #include "hwy/foreach_target.h"
-#include "runtime/kernels/epilogue-inl.h"
+#include "runtime/kernels/product-inl.h"
 #include "runtime/kernels/rows.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace reducenet::HWY_NAMESPACE {
 
-/// One block of outputs of `Rows` rows of x. With few rows, `Ways` independent sums over k hide the latency of adding.
-template <size_t Rows, size_t Ways>
-HWY_INLINE void affine_tile(const float* HWY_RESTRICT x, int64_t inputs, const float* HWY_RESTRICT w,
-                            const float* HWY_RESTRICT bias, float* HWY_RESTRICT y) {
+/// Floats of x taken at a time: with the weights of a run they stay in the second cache.
+inline constexpr int64_t kFloatsAtOnce = 1 << 16;
+
+/// A few blocks of outputs of `Rows` rows of x: y [block][row][16].
+template <size_t Blocks, size_t Rows>
+HWY_NOINLINE void affine_run(const float* HWY_RESTRICT x, int64_t inputs, const float* HWY_RESTRICT w, Ahead ahead,
+                             const float* HWY_RESTRICT bias, float* HWY_RESTRICT y) {
   const Lanes d;
-  for (size_t lane = 0; lane < kBlock; lane += kLanes) {
-    Vector sum[Ways][Rows];
+  Vector sum[Blocks * kVectors][Rows];
+  unroll<Blocks * kVectors>([&](auto k) HWY_ATTR {
+    unroll<Rows>([&](auto m) HWY_ATTR { sum[k][m] = hn::Load(d, bias + k * kLanes); });
+  });
+  add_products<Blocks, Rows>(x, kBlock, inputs, w, inputs * kBlock, inputs, ahead, sum);
+  unroll<Blocks * kVectors>([&](auto k) HWY_ATTR {
     unroll<Rows>([&](auto m) HWY_ATTR {
-      sum[0][m] = hn::LoadU(d, bias + lane);
-      unroll<Ways - 1>([&](auto way) HWY_ATTR { sum[way + 1][m] = hn::Zero(d); });
+      hn::Store(sum[k][m], d, y + ((k / kVectors) * Rows + m) * kBlock + (k % kVectors) * kLanes);
     });
+  });
+}
+
+/// A single row, with independent sums over k that hide the latency of adding.
+template <size_t Blocks>
+HWY_NOINLINE void affine_row(const float* HWY_RESTRICT x, int64_t inputs, const float* HWY_RESTRICT w, Ahead,
+                             const float* HWY_RESTRICT bias, float* HWY_RESTRICT y) {
+  constexpr size_t kWays = 4;
+  const Lanes d;
+  for (size_t part = 0; part < Blocks * kVectors; ++part) {
+    const float* column = w + static_cast<int64_t>(part / kVectors) * inputs * kBlock + (part % kVectors) * kLanes;
+    Vector sum[kWays] = {hn::Load(d, bias + part * kLanes), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
     const auto add = [&](auto way, int64_t k) HWY_ATTR {
-      const auto weight = hn::LoadU(d, w + k * kBlock + lane);
-      unroll<Rows>([&](auto m) HWY_ATTR {
-        sum[way][m] = hn::MulAdd(weight, hn::Set(d, x[static_cast<int64_t>(m) * inputs + k]), sum[way][m]);
-      });
+      sum[way] = hn::MulAdd(hn::Load(d, column + k * kBlock), hn::Set(d, x[k]), sum[way]);
     };
     int64_t k = 0;
-    for (; k + static_cast<int64_t>(Ways) <= inputs; k += Ways) {
-      unroll<Ways>([&](auto way) HWY_ATTR { add(way, k + static_cast<int64_t>(way)); });
+    for (; k + static_cast<int64_t>(kWays) <= inputs; k += kWays) {
+      unroll<kWays>([&](auto way) HWY_ATTR { add(way, k + static_cast<int64_t>(way)); });
     }
     for (; k < inputs; ++k) add(std::integral_constant<size_t, 0>(), k);
-    unroll<Rows>([&](auto m) HWY_ATTR {
-      unroll<Ways - 1>([&](auto way) HWY_ATTR { sum[0][m] = hn::Add(sum[0][m], sum[way + 1][m]); });
-      hn::StoreU(sum[0][m], d, y + m * kBlock + lane);
-    });
+    hn::Store(hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3])), d, y + part * kLanes);
   }
 }
 
+using AffineRun = void (*)(const float*, int64_t, const float*, Ahead, const float*, float*);
+template <size_t Blocks>
+inline constexpr auto kAffineRun = []<size_t... i>(std::index_sequence<i...>) {
+  return std::array<AffineRun, kMostPixels>{&affine_row<Blocks>, &affine_run<Blocks, i + 2>...};
+}
+(std::make_index_sequence<kMostPixels - 1>());
+
 void affine(const Call& call) {
-  constexpr int64_t kRows = 4;
   const Step& step = call.step;
   const int64_t rows = call.y()[0], outputs = call.y()[1], out_blocks = ceil_div(outputs, kBlock);
-  const int64_t inputs = static_cast<int64_t>(step.packed.size()) / (out_blocks * kBlock);
-  const int64_t groups = ceil_div(rows, kRows);  // of rows
-  const Call::Range mine = call.share(out_blocks * groups);
-  HWY_ALIGN float tile[kRows * kBlock];
-  for (int64_t item = mine.first; item < mine.last; ++item) {
-    const int64_t block = item / groups, first = item % groups * kRows, last = std::min(first + kRows, rows);
-    const float* w = step.packed.data() + block * inputs * kBlock;
-    const float* bias = step.packed_bias.data() + block * kBlock;
-    const int64_t valid = std::min(kBlock, outputs - block * kBlock);
-    for (int64_t m = first; m < last;) {
-      const bool whole = m + kRows <= last;
-      (whole ? affine_tile<kRows, 2> : affine_tile<1, 4>)(call.in() + m * inputs, inputs, w, bias, tile);
-      for (int64_t r = 0; r < (whole ? kRows : 1); ++r, ++m) {
-        const int64_t at = m * outputs + block * kBlock;
-        std::copy_n(tile + r * kBlock, valid, call.out() + at);
+  const int64_t inputs = static_cast<int64_t>(step.packed.size()) / (out_blocks * kBlock), w_block = inputs * kBlock;
+  const int64_t groups = ceil_div(out_blocks, kOutBlocks), runs = ceil_div(rows, static_cast<int64_t>(kMostPixels));
+  const int64_t floats = std::max<int64_t>(1, inputs * static_cast<int64_t>(kMostPixels));
+  const int64_t chunks = even_blocks(runs, std::max<int64_t>(1, kFloatsAtOnce / floats), groups, call.parts);
+  const Call::Range items = call.share(chunks * groups);
+  HWY_ALIGN float tile[kOutBlocks * kMostPixels * kBlock];
+  for (int64_t item = items.first; item < items.last; ++item) {
+    const int64_t chunk = item / groups, first_run = runs * chunk / chunks, last_run = runs * (chunk + 1) / chunks;
+    const int64_t first_block = item % groups * kOutBlocks, blocks = std::min(kOutBlocks, out_blocks - first_block);
+    const float* w = step.packed.data() + first_block * w_block;
+    for (int64_t run = first_run; run < last_run; ++run) {
+      const int64_t first = rows * run / runs, many = rows * (run + 1) / runs - first;
+      // What is multiplied next is fetched meanwhile, each run its share.
+      const int64_t together = last_run - first_run;
+      const float* next = w + blocks * w_block + w_block * (run - first_run) / together;
+      const Ahead ahead{next, next + (blocks - 1) * w_block, ceil_div(kBlock, together)};
+      (blocks == kOutBlocks ? kAffineRun<kOutBlocks> : kAffineRun<1>)[static_cast<size_t>(many - 1)](
+          call.in() + first * inputs, inputs, w, ahead, step.packed_bias.data() + first_block * kBlock, tile);
+      for (int64_t i = 0; i < blocks * many; ++i) {
+        const int64_t block = first_block + i / many, at = (first + i % many) * outputs + block * kBlock;
+        const int64_t valid = std::min(kBlock, outputs - block * kBlock);
+        std::copy_n(tile + i * kBlock, valid, call.out() + at);
         finish(step.epilogue, step.epilogue.slopes_of(block), call.out() + at,
                call.residual() ? call.residual() + at : nullptr, static_cast<size_t>(valid));
       }

@@ -116,13 +116,20 @@ HWY_INLINE void combine(const Op& op, const float* a, int64_t a_step, const floa
     return;
   }
   const Binary::Kind kind = std::get<Binary>(op).kind;
+  const Lanes d;
   int64_t i = 0;
-  if (a_step == 1 && b_step == 1 && (kind == Binary::Kind::add || kind == Binary::Kind::mul)) {
-    const Lanes d;
+  const auto vectors = [&](auto f) HWY_ATTR {
     for (; i + static_cast<int64_t>(kLanes) <= count; i += kLanes) {
-      const auto left = hn::LoadU(d, a + i), right = hn::LoadU(d, b + i);
-      hn::StoreU(kind == Binary::Kind::add ? hn::Add(left, right) : hn::Mul(left, right), d, y + i);
+      const auto left = a_step == 0 ? hn::Set(d, *a) : hn::LoadU(d, a + i);
+      const auto right = b_step == 0 ? hn::Set(d, *b) : hn::LoadU(d, b + i);
+      hn::StoreU(f(left, right), d, y + i);
     }
+  };
+  if (a_step <= 1 && b_step <= 1) {
+    if (kind == Binary::Kind::add) vectors([](auto l, auto r) HWY_ATTR { return hn::Add(l, r); });
+    if (kind == Binary::Kind::sub) vectors([](auto l, auto r) HWY_ATTR { return hn::Sub(l, r); });
+    if (kind == Binary::Kind::mul) vectors([](auto l, auto r) HWY_ATTR { return hn::Mul(l, r); });
+    if (kind == Binary::Kind::div) vectors([](auto l, auto r) HWY_ATTR { return hn::Div(l, r); });
   }
   for (; i < count; ++i) y[i] = binary(kind, a[i * a_step], b[i * b_step]);
 }

@@ -1,5 +1,7 @@
-// y[i] = x[from[i]], or a constant: whatever moves elements, by a table made beforehand.
+// y[i] = x[from[i]], or a constant: whatever moves elements, by a table made beforehand. It has an entry for each run of
+// elements that stay together; all runs are of one length.
 #include <algorithm>
+#include <numeric>
 
 #include "graph/strides.h"
 #include "runtime/kernels/rows.h"
@@ -34,8 +36,18 @@ int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
   return kOutside;
 }
 
-void pack(Step& step) {
-  if (has_table(step.op)) return;
+/// The length of runs, all equal and as long as can be, in which y is neighbours in x or wholly constant.
+int64_t run_length(const std::vector<int64_t>& table) {
+  int64_t length = static_cast<int64_t>(table.size());
+  for (size_t i = 1; i < table.size() && length > 1; ++i) {
+    const bool together = table[i] == (table[i - 1] == kOutside ? kOutside : table[i - 1] + 1);
+    if (!together) length = std::gcd(length, static_cast<int64_t>(i));
+  }
+  return length;
+}
+
+/// table: of every element of y, where it is in x.
+void make_table(Step& step) {
   const Shape &x = step.inputs[0].shape, &y = step.output.shape;
   const std::vector<int64_t> dense = dense_strides(x);
   step.table.clear();
@@ -58,13 +70,34 @@ void pack(Step& step) {
   }
 }
 
+void pack(Step& step) {
+  if (!has_table(step.op)) make_table(step);
+  const bool is_packed = static_cast<int64_t>(step.table.size()) != element_count(step.output.shape);
+  const int64_t length = is_packed ? 1 : run_length(step.table);
+  if (length <= 1) return;
+  for (size_t i = 0; i * static_cast<size_t>(length) < step.table.size(); ++i) {
+    step.table[i] = step.table[i * static_cast<size_t>(length)];
+  }
+  step.table.resize(step.table.size() / static_cast<size_t>(length));
+  step.table.shrink_to_fit();
+}
+
 void run(const Call& call) noexcept {
   const auto* pad = std::get_if<Pad>(&call.step.op);
   const float value = pad ? static_cast<float>(pad->value) : 0;
-  const Call::Range part = call.share(static_cast<int64_t>(call.step.table.size()));
+  const std::vector<int64_t>& table = call.step.table;
+  const int64_t runs = static_cast<int64_t>(table.size());
+  const int64_t length = runs ? element_count(call.y()) / runs : 0;
+  const Call::Range part = call.share(runs);
   for (int64_t i = part.first; i < part.last; ++i) {
-    const int64_t from = call.step.table[static_cast<size_t>(i)];
-    call.out()[i] = from == kOutside ? value : call.in()[from];
+    const int64_t from = table[static_cast<size_t>(i)];
+    if (length == 1) {
+      call.out()[i] = from == kOutside ? value : call.in()[from];
+    } else if (from == kOutside) {
+      std::fill_n(call.out() + i * length, length, value);
+    } else {
+      std::copy_n(call.in() + from, length, call.out() + i * length);
+    }
   }
 }
 

@@ -32,7 +32,7 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
   unroll<kVecs>([&](auto k) HWY_ATTR {
     unroll<Pixels>([&](auto p) HWY_ATTR { sum[k][p] = hn::Load(d, first ? bias + k * kLanes : y + at(k, p)); });
   });
-  add_products<Blocks, Pixels>(x, x_block, w, w_block, channels, ahead, sum);
+  add_products<Blocks, Pixels>(x, x_block, kBlock, w, w_block, channels, ahead, sum);
   const auto low = hn::Set(d, last ? last->low : -std::numeric_limits<float>::infinity());
   const auto high = hn::Set(d, last ? last->high : std::numeric_limits<float>::infinity());
   unroll<kVecs>([&](auto k) HWY_ATTR {

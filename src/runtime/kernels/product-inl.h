@@ -25,10 +25,12 @@ struct Ahead {
   int64_t step;
 };
 
-/// sum[block and part][pixel] += Σ_c w[block][c][16] · x[c / 16][pixel][c % 16], c < channels.
+/// sum[block and part][pixel] += Σ_c w[block][c][16] · x[c / 16][pixel][c % 16], c < channels; from one block of
+/// channels to the next, and from one pixel to the next, x moves on by `x_block` and `x_pixel`.
 template <size_t Blocks, size_t Pixels>
-HWY_INLINE void add_products(const float* HWY_RESTRICT x, int64_t x_block, const float* HWY_RESTRICT w, int64_t w_block,
-                             int64_t channels, Ahead ahead, Vector (&sum)[Blocks * kVectors][Pixels]) {
+HWY_INLINE void add_products(const float* HWY_RESTRICT x, int64_t x_block, int64_t x_pixel, const float* HWY_RESTRICT w,
+                             int64_t w_block, int64_t channels, Ahead ahead,
+                             Vector (&sum)[Blocks * kVectors][Pixels]) {
   const Lanes d;
   for (int64_t first = 0; first < channels; first += kBlock, x += x_block) {
     const int64_t many = std::min(kBlock, channels - first);
@@ -41,7 +43,7 @@ HWY_INLINE void add_products(const float* HWY_RESTRICT x, int64_t x_block, const
       unroll<Blocks * kVectors>(
           [&](auto k) HWY_ATTR { weight[k] = hn::Load(d, w + (k / kVectors) * w_block + (k % kVectors) * kLanes); });
       unroll<Pixels>([&](auto p) HWY_ATTR {
-        const auto value = hn::Set(d, x[static_cast<int64_t>(p) * kBlock + c]);
+        const auto value = hn::Set(d, x[static_cast<int64_t>(p) * x_pixel + c]);
         unroll<Blocks * kVectors>([&](auto k) HWY_ATTR { sum[k][p] = hn::MulAdd(weight[k], value, sum[k][p]); });
       });
     }

@@ -168,7 +168,7 @@ inline Graph conv_transpose(Dice& dice) {
 
 inline Graph affine(Dice& dice) {
   GraphBuilder b("affine", dice.random());
-  const ValueId x = b.input("x", {dice.pick(1, 9), dice.pick(1, 300)});
+  const ValueId x = b.input("x", {dice.coin() ? dice.pick(1, 9) : dice.pick(10, 400), dice.pick(1, 300)});
   b.output(dressed(b, dice, b.gemm("fc", x, dice.pick(1, 67))));
   return std::move(b).finish();
 }
@@ -182,7 +182,7 @@ inline Graph affine_of_images(Dice& dice) {
 
 inline Graph product(Dice& dice) {
   GraphBuilder b("product", dice.random());
-  const int64_t m = dice.pick(1, 17), k = dice.pick(1, 67), n = dice.pick(1, 17), batch = dice.pick(1, 3);
+  const int64_t m = dice.pick(1, 17), k = dice.pick(1, 67), n = dice.pick(1, 67), batch = dice.pick(1, 3);
   if (dice.coin()) {
     const ValueId x = b.input("x", {batch, dice.pick(1, 3), m, k});
     b.output(b.node("y", MatMul{}, {x, b.input("z", dice.coin() ? Shape{k} : Shape{batch, 1, k, n})}));

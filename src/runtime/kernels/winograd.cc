@@ -152,7 +152,7 @@ HWY_NOINLINE void multiply(const float* HWY_RESTRICT v, int64_t v_block, const f
   const Lanes d;
   Vector sum[Blocks * kVectors][Tiles];
   unroll<Blocks * kVectors>([&](auto k) HWY_ATTR { unroll<Tiles>([&](auto t) HWY_ATTR { sum[k][t] = hn::Zero(d); }); });
-  add_products<Blocks, Tiles>(v, v_block, u, channels * kBlock, channels, ahead, sum);
+  add_products<Blocks, Tiles>(v, v_block, kBlock, u, channels * kBlock, channels, ahead, sum);
   unroll<Tiles>([&](auto t) HWY_ATTR {
     unroll<Blocks * kVectors>([&](auto k) HWY_ATTR { hn::Store(sum[k][t], d, s + t * Blocks * kBlock + k * kLanes); });
   });
