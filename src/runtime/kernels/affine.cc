@@ -23,9 +23,8 @@ HWY_NOINLINE void affine_run(const float* HWY_RESTRICT x, int64_t inputs, const 
                              const float* HWY_RESTRICT bias, float* HWY_RESTRICT y) {
   const Lanes d;
   Vector sum[Blocks * kVectors][Rows];
-  unroll<Blocks * kVectors>([&](auto k) HWY_ATTR {
-    unroll<Rows>([&](auto m) HWY_ATTR { sum[k][m] = hn::Load(d, bias + k * kLanes); });
-  });
+  unroll<Blocks * kVectors>(
+      [&](auto k) HWY_ATTR { unroll<Rows>([&](auto m) HWY_ATTR { sum[k][m] = hn::Load(d, bias + k * kLanes); }); });
   add_products<Blocks, Rows>(x, kBlock, inputs, w, inputs * kBlock, inputs, ahead, sum);
   unroll<Blocks * kVectors>([&](auto k) HWY_ATTR {
     unroll<Rows>([&](auto m) HWY_ATTR {

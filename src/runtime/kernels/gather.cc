@@ -1,5 +1,5 @@
-// y[i] = x[from[i]], or a constant: whatever moves elements, by a table made beforehand. It has an entry for each run of
-// elements that stay together; all runs are of one length.
+// y[i] = x[from[i]], or a constant: whatever moves elements, by a table made beforehand. It has an entry for each run
+// of elements that stay together; all runs are of one length.
 #include <algorithm>
 #include <numeric>
 
