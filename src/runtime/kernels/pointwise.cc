@@ -1,8 +1,9 @@
-// y[o][p] = b[o] + Σ_c w[o][c] · x[c][p]: a 1×1 convolution of stride 1, as a matrix product.
+// y[o][p] = b[o] + Σ_c w[o][c] · x[c][p]: a 1×1 convolution, as a matrix product.
 //
-// Runs of pixels (of all images, one after the other) are taken many at a time; for each one or two blocks of output
-// channels and each stretch of input channels, whose weights then stay in the first cache, every run adds its products
-// to what y has so far. So the weights come from memory once, however small the image.
+// Runs of pixels (of all images, one after the other; with a stride, within their row) are taken many at a time; for
+// each one or two blocks of output channels and each stretch of input channels, whose weights then stay in the first
+// cache, every run adds its products to what y has so far. So the weights come from memory once, however small the
+// image.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -19,10 +20,10 @@ inline constexpr int64_t kStretch = 192, kRunsAtOnce = 32, kFewRuns = 4;
 
 /// One run, one stretch: `first` begins with the bias, `last` ends with residual and clamp.
 template <size_t Blocks, size_t Pixels>
-HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, const float* HWY_RESTRICT w,
-                                int64_t w_block, int64_t channels, Ahead ahead, const float* HWY_RESTRICT bias,
-                                bool first, const float* residual, const Epilogue* last, const float* slopes,
-                                float* HWY_RESTRICT y, int64_t y_block) {
+HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, int64_t x_pixel,
+                                const float* HWY_RESTRICT w, int64_t w_block, int64_t channels, Ahead ahead,
+                                const float* HWY_RESTRICT bias, bool first, const float* residual, const Epilogue* last,
+                                const float* slopes, float* HWY_RESTRICT y, int64_t y_block) {
   const Lanes d;
   constexpr size_t kVecs = Blocks * kVectors;
   const auto at = [&](size_t k, size_t p) HWY_ATTR {
@@ -32,7 +33,11 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
   unroll<kVecs>([&](auto k) HWY_ATTR {
     unroll<Pixels>([&](auto p) HWY_ATTR { sum[k][p] = hn::Load(d, first ? bias + k * kLanes : y + at(k, p)); });
   });
-  add_products<Blocks, Pixels>(x, x_block, kBlock, w, w_block, channels, ahead, sum);
+  if (x_pixel == kBlock) {
+    add_products<Blocks, Pixels>(x, x_block, kBlock, w, w_block, channels, ahead, sum);
+  } else {
+    add_products<Blocks, Pixels>(x, x_block, x_pixel, w, w_block, channels, ahead, sum);
+  }
   const auto low = hn::Set(d, last ? last->low : -std::numeric_limits<float>::infinity());
   const auto high = hn::Set(d, last ? last->high : std::numeric_limits<float>::infinity());
   unroll<kVecs>([&](auto k) HWY_ATTR {
@@ -50,8 +55,8 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, co
   }
 }
 
-using Run = void (*)(const float*, int64_t, const float*, int64_t, int64_t, Ahead, const float*, bool, const float*,
-                     const Epilogue*, const float*, float*, int64_t);
+using Run = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, Ahead, const float*, bool,
+                     const float*, const Epilogue*, const float*, float*, int64_t);
 template <size_t Blocks>
 inline constexpr auto kRun = []<size_t... i>(std::index_sequence<i...>) {
   return std::array<Run, kMostPixels>{&pointwise_run<Blocks, i + 1>...};
@@ -60,10 +65,15 @@ inline constexpr auto kRun = []<size_t... i>(std::index_sequence<i...>) {
 
 void pointwise(const Call& call) {
   const Step& step = call.step;
-  const int64_t images = call.x()[0], channels = call.x()[1], plane = call.x()[2] * call.x()[3];
+  const auto [row_step, pixel_step] = std::get<Conv2d>(step.op).stride;
+  const int64_t images = call.x()[0], channels = call.x()[1], in_plane = call.x()[2] * call.x()[3];
+  const int64_t plane = call.y()[2] * call.y()[3];
+  // Neighbours in y are neighbours in x along a line.
+  const int64_t line = row_step == 1 && pixel_step == 1 ? plane : call.y()[3];
   const int64_t in_blocks = ceil_div(channels, kBlock), out_blocks = ceil_div(call.y()[1], kBlock);
   const int64_t pairs = ceil_div(out_blocks, kOutBlocks), w_block = channels * kBlock;
-  const int64_t runs_each = ceil_div(plane, static_cast<int64_t>(kMostPixels)), runs = images * runs_each;
+  const int64_t runs_a_line = ceil_div(line, static_cast<int64_t>(kMostPixels));
+  const int64_t runs_each = plane / line * runs_a_line, runs = images * runs_each;
   // Threads divide the pixels where there are enough, so that what one reads and writes stays with it in the layers
   // around.
   const bool by_pixels = runs >= kFewRuns * call.parts;
@@ -79,16 +89,17 @@ void pointwise(const Call& call) {
       // What is multiplied next is fetched meanwhile, each run its share.
       const float* next = c + many < channels ? w + many * kBlock : step.packed.data() + (o + blocks) * w_block;
       for (int64_t run = first_run; run < last_run; ++run) {
-        const int64_t image = run / runs_each, within = run % runs_each;
-        const int64_t from = plane * within / runs_each, to = plane * (within + 1) / runs_each;
-        const float* x = call.in() + ((image * in_blocks + c / kBlock) * plane + from) * kBlock;
-        const int64_t at = ((image * out_blocks + o) * plane + from) * kBlock;
+        const int64_t image = run / runs_each, row = run % runs_each / runs_a_line, within = run % runs_a_line;
+        const int64_t from = line * within / runs_a_line, to = line * (within + 1) / runs_a_line;
+        const int64_t pixel = row * row_step * call.x()[3] + from * pixel_step;
+        const float* x = call.in() + ((image * in_blocks + c / kBlock) * in_plane + pixel) * kBlock;
+        const int64_t at = ((image * out_blocks + o) * plane + row * line + from) * kBlock;
         const size_t index = static_cast<size_t>(to - from - 1);
         const int64_t together = last_run - first_run, skip = many * kBlock * (run - first_run) / together;
         const Ahead ahead{next + skip, next + skip + (blocks - 1) * w_block, ceil_div(kBlock, together)};
         (blocks == 2 ? kRun<kOutBlocks>[index] : kRun<1>[index])(
-            x, plane * kBlock, w, w_block, many, ahead, step.packed_bias.data() + o * kBlock, c == 0,
-            call.residual() ? call.residual() + at : nullptr, c + many == channels ? &step.epilogue : nullptr,
+            x, in_plane * kBlock, pixel_step * kBlock, w, w_block, many, ahead, step.packed_bias.data() + o * kBlock,
+            c == 0, call.residual() ? call.residual() + at : nullptr, c + many == channels ? &step.epilogue : nullptr,
             step.epilogue.slopes_of(o), call.out() + at, plane * kBlock);
       }
     }
@@ -111,7 +122,7 @@ void run(const Call& call) noexcept {
 bool supports(const Step& step) {
   const auto* op = std::get_if<Conv2d>(&step.op);
   const Shape& w = step.weight_shape;
-  return op && op->groups == 1 && w[2] == 1 && w[3] == 1 && op->stride == Size2{1, 1} && op->padding == Padding{} &&
+  return op && op->groups == 1 && w[2] == 1 && w[3] == 1 && op->padding == Padding{} &&
          element_count(step.output.shape) > 0;
 }
 

@@ -107,8 +107,9 @@ inline Graph conv3x3(Dice& dice) {
 inline Graph conv1x1(Dice& dice) {
   GraphBuilder b("conv1x1", dice.random());
   const int64_t channels = dice.coin() ? dice.pick(1, 67) : dice.pick(68, 400);
-  const ValueId x = b.input("x", {dice.pick(1, 3), channels, dice.pick(1, 9), dice.pick(1, 9)});
-  b.output(dressed(b, dice, b.conv("conv", x, dice.pick(1, 67), {1, 1}, {}, dice.coin())));
+  const ValueId x = b.input("x", {dice.pick(1, 3), channels, dice.pick(1, 9), dice.pick(1, 19)});
+  const Conv2d op{.stride = dice.coin() ? Size2{1, 1} : Size2{dice.pick(1, 3), dice.pick(1, 3)}};
+  b.output(dressed(b, dice, b.conv("conv", x, dice.pick(1, 67), {1, 1}, op, dice.coin())));
   return std::move(b).finish();
 }
 
