@@ -1,5 +1,7 @@
-// The same elements elsewhere: between layouts, and as a view under another shape.
+// The same elements elsewhere: between layouts, as a view under another shape, and with the channels of a pixel in a
+// row.
 #include <algorithm>
+#include <initializer_list>
 
 #include "runtime/kernels/rows.h"
 
@@ -49,6 +51,47 @@ void copy(const Call& call) noexcept {
   std::copy(call.in() + part.first, call.in() + part.last, call.out() + part.first);
 }
 
+/// Transposes from [N,C,H,W] to [N,H,W,C], and back.
+bool is_transpose(const Step& step, std::initializer_list<int64_t> perm) {
+  const auto* transpose = std::get_if<Transpose>(&step.op);
+  return transpose && std::ranges::equal(transpose->perm, perm);
+}
+bool supports_to_rows(const Step& step) {
+  return is_transpose(step, {0, 2, 3, 1});
+}
+bool supports_from_rows(const Step& step) {
+  return is_transpose(step, {0, 3, 1, 2});
+}
+double cost_of_runs(const Step& step) {
+  return static_cast<double>(element_count(step.output.shape));
+}
+
+/// Calls move(where a block of a pixel's channels begins in its row, the same in the blocked tensor, their number) for
+/// this part's pixels of a tensor [N,C,H,W] of that shape.
+template <class Move>
+void each_run(const Call& call, const Shape& shape, Move move) {
+  const int64_t channels = shape[1], plane = shape[2] * shape[3], blocks = ceil_div(channels, kBlock);
+  const Call::Range pixels = call.share(shape[0] * plane);
+  for (int64_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
+    const int64_t blocked = (pixel / plane * blocks * plane + pixel % plane) * kBlock;
+    for (int64_t c = 0; c < channels; c += kBlock) {
+      move(pixel * channels + c, blocked + c * plane, std::min(kBlock, channels - c));
+    }
+  }
+}
+
+void to_rows(const Call& call) noexcept {
+  each_run(call, call.x(), [&](int64_t row, int64_t blocked, int64_t count) {
+    std::copy_n(call.in() + blocked, count, call.out() + row);
+  });
+}
+
+void from_rows(const Call& call) noexcept {
+  each_run(call, call.y(), [&](int64_t row, int64_t blocked, int64_t count) {
+    std::copy_n(call.in() + row, count, call.out() + blocked);
+  });
+}
+
 constexpr Layout kPlain = Layout::plain, kBlocked = Layout::blocked;
 
 }  // namespace
@@ -56,6 +99,8 @@ constexpr Layout kPlain = Layout::plain, kBlocked = Layout::blocked;
 constinit const Kernel kPlainToBlocked{"to-blocked", kPlain, kBlocked, supports_reorder, cost, pack, to_blocked};
 constinit const Kernel kBlockedToPlain{"to-plain", kBlocked, kPlain, supports_reorder, cost, pack, to_plain};
 constinit const Kernel kCopy{"copy", kPlain, kPlain, supports_reorder, cost, pack, copy};
+constinit const Kernel kBlockedToRows{"to-rows", kBlocked, kPlain, supports_to_rows, cost_of_runs, pack, to_rows};
+constinit const Kernel kRowsToBlocked{"from-rows", kPlain, kBlocked, supports_from_rows, cost_of_runs, pack, from_rows};
 constinit const Kernel kView{"view", kPlain, kPlain, supports_view, nothing, pack, nullptr};
 
 }  // namespace reducenet

@@ -11,7 +11,7 @@ extern const Kernel kPlainToBytes, kBlockedToBytes, kBytesToPlain, kBytesToBlock
 extern const Kernel kPlainToHalves, kBlockedToHalves, kHalvesToPlain, kHalvesToBlocked;
 extern const Kernel kConvBytes, kConvBytesOut, kDepthwiseBytes, kDepthwiseBytesOut, kConvHalves, kConvHalvesOut;
 extern const Kernel kAffineBytes, kAffineHalves;
-extern const Kernel kView, kPlainToBlocked, kBlockedToPlain, kCopy;
+extern const Kernel kView, kPlainToBlocked, kBlockedToPlain, kCopy, kBlockedToRows, kRowsToBlocked;
 extern const Kernel kConvDirect, kConvFirst, kConvPlain, kDepthwise, kConvTranspose;
 extern const Kernel kWinograd2, kWinograd4, kWinograd6, kPointwise;
 extern const Kernel kAffine, kAffineBlocked, kMatMul;

@@ -7,7 +7,9 @@ constexpr const Kernel* kTable[] = {
     &kView,
     &kPlainToBlocked,
     &kBlockedToPlain,
-    &kCopy,  // the same elements elsewhere
+    &kCopy,
+    &kBlockedToRows,
+    &kRowsToBlocked,  // the same elements elsewhere
     &kConvFirst,
     &kConvDirect,
     &kDepthwise,

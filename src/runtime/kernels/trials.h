@@ -334,6 +334,14 @@ inline Graph moved(Dice& dice) {
   return std::move(b).finish();
 }
 
+template <bool to_rows>
+Graph rows_of_pixels(Dice& dice) {
+  GraphBuilder b("rows_of_pixels", dice.random());
+  const std::vector<int64_t> perm = to_rows ? std::vector<int64_t>{0, 2, 3, 1} : std::vector<int64_t>{0, 3, 1, 2};
+  b.output(b.node("y", Transpose{perm}, {b.input("x", image(dice))}));
+  return std::move(b).finish();
+}
+
 /// Ops that move elements by constants.
 inline Graph rearranged(Dice& dice) {
   GraphBuilder b("rearranged", dice.random());
@@ -475,6 +483,8 @@ constexpr Trial kTrials[] = {
     {"softmax", softmax},
     {"concat", concat, true},
     {"concat-blocked", concat_of_blocks, true},
+    {"to-rows", rows_of_pixels<true>, true},
+    {"from-rows", rows_of_pixels<false>, true},
     {"gather", moved, true},
     {"gather", rearranged, true},
     {"slice-blocked", sliced_blocks, true},
