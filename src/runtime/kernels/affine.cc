@@ -82,12 +82,14 @@ void affine(const Call& call) {
       const Ahead ahead{next, next + (blocks - 1) * w_block, ceil_div(kBlock, together)};
       (blocks == kOutBlocks ? kAffineRun<kOutBlocks> : kAffineRun<1>)[static_cast<size_t>(many - 1)](
           call.in() + first * inputs, inputs, w, ahead, step.packed_bias.data() + first_block * kBlock, tile);
-      for (int64_t i = 0; i < blocks * many; ++i) {
-        const int64_t block = first_block + i / many, at = (first + i % many) * outputs + block * kBlock;
-        const int64_t valid = std::min(kBlock, outputs - block * kBlock);
-        std::copy_n(tile + i * kBlock, valid, call.out() + at);
-        finish(step.epilogue, step.epilogue.slopes_of(block), call.out() + at,
-               call.residual() ? call.residual() + at : nullptr, static_cast<size_t>(valid));
+      for (int64_t block = first_block; block < first_block + blocks; ++block) {
+        float* const y = tile + (block - first_block) * many * kBlock;
+        const int64_t at = first * outputs + block * kBlock, valid = std::min(kBlock, outputs - block * kBlock);
+        for (int64_t m = 0; call.residual() && m < many; ++m) {
+          for (int64_t o = 0; o < valid; ++o) y[m * kBlock + o] += call.residual()[at + m * outputs + o];
+        }
+        finish(step.epilogue, step.epilogue.slopes_of(block), y, nullptr, static_cast<size_t>(many * kBlock));
+        for (int64_t m = 0; m < many; ++m) std::copy_n(y + m * kBlock, valid, call.out() + at + m * outputs);
       }
     }
   }

@@ -1,6 +1,8 @@
 // y = (x − mean)/√(var + ε)·scale + bias with the statistics of x itself, over rows of memory: what LayerNormalization,
 // InstanceNormalization and GroupNormalization do in NCHW.
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "runtime/kernels/rows.h"
 
@@ -41,6 +43,19 @@ void pack(Step& step) {
   step.packed_bias = spread(step.bias, 0);
 }
 
+/// Of f(0), …, f(length − 1): independent sums do not wait for one another.
+template <class F>
+double average(int64_t length, F f) {
+  std::array<double, 8> sums{};
+  constexpr auto kWays = static_cast<int64_t>(sums.size());
+  int64_t i = 0;
+  for (; i + kWays <= length; i += kWays) {
+    for (int64_t k = 0; k < kWays; ++k) sums[static_cast<size_t>(k)] += f(i + k);
+  }
+  for (; i < length; ++i) sums[0] += f(i);
+  return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(length);
+}
+
 void run(const Call& call) noexcept {
   const Normalize& op = std::get<Normalize>(call.step.op);
   const int64_t length = row_of(op, call.x()), count = element_count(call.x());
@@ -52,11 +67,9 @@ void run(const Call& call) noexcept {
     float* const y = call.out() + row * length;
     const float* const scale = call.step.packed.data() + row * length % period;
     const float* const bias = call.step.packed_bias.data() + row * length % period;
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < length; ++i) sum += x[i];
-    const double mean = sum / static_cast<double>(length);
-    for (int64_t i = 0; i < length; ++i) squares += (x[i] - mean) * (x[i] - mean);
-    const double by = 1 / std::sqrt(squares / static_cast<double>(length) + op.epsilon);
+    const double mean = average(length, [x](int64_t i) { return static_cast<double>(x[i]); });
+    const double variance = average(length, [x, mean](int64_t i) { return (x[i] - mean) * (x[i] - mean); });
+    const double by = 1 / std::sqrt(variance + op.epsilon);
     for (int64_t i = 0; i < length; ++i) {
       y[i] = static_cast<float>((x[i] - mean) * by) * scale[i] + bias[i];
     }
