@@ -37,20 +37,29 @@ HWY_NOINLINE void affine_run(const float* HWY_RESTRICT x, int64_t inputs, const 
 template <size_t Blocks>
 HWY_NOINLINE void affine_row(const float* HWY_RESTRICT x, int64_t inputs, const float* HWY_RESTRICT w, Ahead,
                              const float* HWY_RESTRICT bias, float* HWY_RESTRICT y) {
-  constexpr size_t kWays = 4;
+  constexpr size_t kWays = kVectors > 2 ? 2 : 4;
   const Lanes d;
-  for (size_t part = 0; part < Blocks * kVectors; ++part) {
-    const float* column = w + static_cast<int64_t>(part / kVectors) * inputs * kBlock + (part % kVectors) * kLanes;
-    Vector sum[kWays] = {hn::Load(d, bias + part * kLanes), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  for (size_t block = 0; block < Blocks; ++block, w += inputs * kBlock, bias += kBlock, y += kBlock) {
+    Vector sum[kWays][kVectors];
+    unroll<kVectors>([&](auto v) HWY_ATTR {
+      sum[0][v] = hn::Load(d, bias + v * kLanes);
+      unroll<kWays - 1>([&](auto way) HWY_ATTR { sum[way + 1][v] = hn::Zero(d); });
+    });
     const auto add = [&](auto way, int64_t k) HWY_ATTR {
-      sum[way] = hn::MulAdd(hn::Load(d, column + k * kBlock), hn::Set(d, x[k]), sum[way]);
+      const auto value = hn::Set(d, x[k]);
+      unroll<kVectors>([&](auto v) HWY_ATTR {
+        sum[way][v] = hn::MulAdd(hn::Load(d, w + k * kBlock + v * kLanes), value, sum[way][v]);
+      });
     };
     int64_t k = 0;
     for (; k + static_cast<int64_t>(kWays) <= inputs; k += kWays) {
       unroll<kWays>([&](auto way) HWY_ATTR { add(way, k + static_cast<int64_t>(way)); });
     }
     for (; k < inputs; ++k) add(std::integral_constant<size_t, 0>(), k);
-    hn::Store(hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3])), d, y + part * kLanes);
+    unroll<kVectors>([&](auto v) HWY_ATTR {
+      unroll<kWays - 1>([&](auto way) HWY_ATTR { sum[0][v] = hn::Add(sum[0][v], sum[way + 1][v]); });
+      hn::Store(sum[0][v], d, y + v * kLanes);
+    });
   }
 }
 
