@@ -14,13 +14,14 @@ Layout layout_of(DType dtype) {
 
 /// Layers whose sums of 255·127 an int32 holds beside a bias of 2³⁰.
 bool takes_narrow(const Step& step, const Buffer& input, DType dtype) {
-  if (step.weight.empty() || element_count(step.output.shape) == 0) return false;
+  const auto* conv = std::get_if<Conv2d>(&step.op);
+  const bool is_product = std::holds_alternative<Gemm>(step.op);
+  if ((!conv && !is_product) || step.weight.empty() || element_count(step.output.shape) == 0) return false;
   const Shape &w = step.weight_shape, &x = step.inputs[0].shape;
   constexpr int64_t kMostProducts = (int64_t{1} << 30) / (255 * 127);
   if (input.shape != x || element_count(w) / w[0] >= kMostProducts) return false;
-  if (std::holds_alternative<Gemm>(step.op)) return (x.size() == 2 || x.size() == 4) && x[0] == step.output.shape[0];
-  const auto* op = std::get_if<Conv2d>(&step.op);
-  return op && (dtype != DType::bf16 || op->groups == 1 || w[1] > 1);
+  if (is_product) return (x.size() == 2 || x.size() == 4) && x[0] == step.output.shape[0];
+  return dtype != DType::bf16 || conv->groups == 1 || w[1] > 1;
 }
 
 /// Marks the steps that can be narrow and `wanted` says so, in order.

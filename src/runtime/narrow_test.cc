@@ -60,6 +60,33 @@ TEST_P(NarrowNetworks, StayNearFloat32) {
 INSTANTIATE_TEST_SUITE_P(Deployed, NarrowNetworks, ::testing::Values("reduce20", "plain11", "resnet20"),
                          [](const auto& name) { return std::string(name.param); });
 
+TEST(Narrow, NormsOfTheSampleStayFloat32) {
+  GraphBuilder b("norm");
+  ValueId x = b.conv("first", b.input("x", {1, 16, 6, 6}), 16, {3, 3}, {.padding = {1, 1, 1, 1}}, true);
+  const ValueId scale = b.constant("scale", Tensor::filled({16}, 2)),
+                bias = b.constant("bias", Tensor::filled({16}, 1));
+  x = b.node("norm", Normalize{.kind = Normalize::Kind::instance}, {x, scale, bias});
+  b.output(b.conv("second", x, 16, {3, 3}, {.padding = {1, 1, 1, 1}}, true));
+  Graph graph = std::move(b).finish();
+  set_quantization(graph, calibrate(graph, random_batches(graph, 8, 5), 1));
+  const std::vector<float> input = random_batches(graph, 1, 6)[0];
+  const Plan exact(graph);
+  std::vector<float> expected(static_cast<size_t>(exact.output_size()));
+  exact.run(input, expected);
+  for (const DType dtype : {DType::i8, DType::bf16}) {
+    const Plan narrow(graph, {.dtype = dtype, .narrow_everywhere = true});
+    std::vector<float> found(expected.size());
+    narrow.run(input, found);
+    double error = 0, power = 0;
+    for (size_t i = 0; i < found.size(); ++i) {
+      error += (found[i] - expected[i]) * (found[i] - expected[i]);
+      power += expected[i] * expected[i];
+    }
+    EXPECT_GT(error, 0);  // the convolutions are narrow
+    EXPECT_LT(std::sqrt(error / power), 0.1);
+  }
+}
+
 TEST(Narrow, RefusesWhatItDoesNotKnow) {
   const Graph graph = build("plain11", {});
   try {
