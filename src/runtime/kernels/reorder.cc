@@ -62,8 +62,12 @@ bool supports_to_rows(const Step& step) {
 bool supports_from_rows(const Step& step) {
   return is_transpose(step, {0, 3, 1, 2});
 }
-double cost_of_runs(const Step& step) {
-  return static_cast<double>(element_count(step.output.shape));
+/// What the blocked side stores, with what stands behind the last channel: a few channels are not worth it.
+double cost_to_rows(const Step& step) {
+  return static_cast<double>(storage(step.inputs[0].shape, Layout::blocked));
+}
+double cost_from_rows(const Step& step) {
+  return static_cast<double>(storage(step.output.shape, Layout::blocked));
 }
 
 /// Calls move(where a block of a pixel's channels begins in its row, the same in the blocked tensor, their number) for
@@ -99,8 +103,9 @@ constexpr Layout kPlain = Layout::plain, kBlocked = Layout::blocked;
 constinit const Kernel kPlainToBlocked{"to-blocked", kPlain, kBlocked, supports_reorder, cost, pack, to_blocked};
 constinit const Kernel kBlockedToPlain{"to-plain", kBlocked, kPlain, supports_reorder, cost, pack, to_plain};
 constinit const Kernel kCopy{"copy", kPlain, kPlain, supports_reorder, cost, pack, copy};
-constinit const Kernel kBlockedToRows{"to-rows", kBlocked, kPlain, supports_to_rows, cost_of_runs, pack, to_rows};
-constinit const Kernel kRowsToBlocked{"from-rows", kPlain, kBlocked, supports_from_rows, cost_of_runs, pack, from_rows};
+constinit const Kernel kBlockedToRows{"to-rows", kBlocked, kPlain, supports_to_rows, cost_to_rows, pack, to_rows};
+constinit const Kernel kRowsToBlocked{"from-rows",    kPlain, kBlocked, supports_from_rows,
+                                      cost_from_rows, pack,   from_rows};
 constinit const Kernel kView{"view", kPlain, kPlain, supports_view, nothing, pack, nullptr};
 
 }  // namespace reducenet
