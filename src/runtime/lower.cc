@@ -146,26 +146,32 @@ class Lowering {
       map.scale[c] /= std::sqrt(variance[c] + op.epsilon);
       map.shift[c] -= mean[c] * map.scale[c];
     }
-    if (!scale_shift_before(map, 1, node, node.inputs[0])) scale_shift(map, node, node.inputs[0]);
+    scale_shift(map, node, node.inputs[0]);
   }
 
-  /// Into the weights of the step before:  s·(w∗x + b) + t = (s·w)∗x + (s·b + t), if `axis` of x has its outputs.
-  bool scale_shift_before(const ScaleShift& map, size_t axis, const Node& node, ValueId x) {
+  /// The layer that made x, if its weights can take on a scale and a shift of its outputs.
+  Step* scalable(ValueId x) {
     Step* before = fusable(x);
-    if (!has_weights(before) || !before->epilogue.empty()) return false;
-    const bool last = std::holds_alternative<Gemm>(before->op);  // its outputs, in the last axis
-    if (!last && !std::holds_alternative<Conv2d>(before->op)) return false;
-    if (axis != (last ? shape_of(x).size() - 1 : 1)) return false;
-    const size_t channels = map.scale.size(), row = before->weight.size() / std::max<size_t>(channels, 1);
-    for (size_t i = 0; i < before->weight.size(); ++i) before->weight[i] *= map.scale[i / row];
-    before->bias.resize(channels);
-    for (size_t c = 0; c < channels; ++c) before->bias[c] = map.scale[c] * before->bias[c] + map.shift[c];
-    retarget(*before, node);
-    return true;
+    if (!has_weights(before) || !before->epilogue.empty()) return nullptr;
+    return std::holds_alternative<Conv2d>(before->op) || std::holds_alternative<Gemm>(before->op) ? before : nullptr;
+  }
+  /// The axis of x along which they lie.
+  size_t axis_of_outputs(const Step& layer, ValueId x) const {
+    return std::holds_alternative<Gemm>(layer.op) ? shape_of(x).size() - 1 : 1;
+  }
+  /// s·(w∗x + b) + t = (s·w)∗x + (s·b + t)
+  void into_weights(Step& layer, const ScaleShift& map, const Node& node) {
+    const size_t channels = map.scale.size(), row = layer.weight.size() / std::max<size_t>(channels, 1);
+    for (size_t i = 0; i < layer.weight.size(); ++i) layer.weight[i] *= map.scale[i / row];
+    layer.bias.resize(channels);
+    for (size_t c = 0; c < channels; ++c) layer.bias[c] = map.scale[c] * layer.bias[c] + map.shift[c];
+    retarget(layer, node);
   }
 
-  /// As a depthwise 1×1.
+  /// Of the channels: into the weights of the layer before, otherwise as a depthwise 1×1.
   void scale_shift(const ScaleShift& map, const Node& node, ValueId x) {
+    Step* before = scalable(x);
+    if (before && axis_of_outputs(*before, x) == 1) return into_weights(*before, map, node);
     const size_t channels = map.scale.size();
     const Port from = read(x);
     Step& step = append(node);
@@ -179,9 +185,9 @@ class Lowering {
 
   void lower(const Binary& op, const Node& node) {
     const ValueId x = node.inputs[graph_.constant(node.inputs[0]) ? 1 : 0];
-    for (const size_t axis : {size_t{1}, shape_of(x).size() - 1}) {
-      const auto map = as_scale_shift(graph_, node, axis);
-      if (map && scale_shift_before(*map, axis, node, x)) return;
+    if (Step* before = scalable(x)) {
+      const auto map = as_scale_shift(graph_, node, axis_of_outputs(*before, x));
+      if (map) return into_weights(*before, *map, node);
     }
     if (const auto map = as_scale_shift(graph_, node)) return scale_shift(*map, node, x);
     const Port a = read(node.inputs[0]), b = read(node.inputs[1]);

@@ -24,6 +24,20 @@ std::vector<std::vector<float>> random_batches(const Graph& graph, int count, ui
   return batches;
 }
 
+/// Root mean square of what the outputs of two plans differ by, over that of the first's.
+double relative_error(const Plan& exact, const Plan& narrow, const std::vector<std::vector<float>>& inputs) {
+  std::vector<float> a(static_cast<size_t>(exact.output_size())), b = a;
+  double error = 0, power = 0;
+  for (const std::vector<float>& input : inputs) {
+    exact.run(input, a), narrow.run(input, b);
+    for (size_t i = 0; i < a.size(); ++i) {
+      error += (a[i] - b[i]) * (a[i] - b[i]);
+      power += a[i] * a[i];
+    }
+  }
+  return std::sqrt(error / power);
+}
+
 class NarrowNetworks : public ::testing::TestWithParam<const char*> {};
 
 /// A whole network: mean error over the standard deviation of the outputs. 8 bits leave about 2⁻⁸ of the range a layer.
@@ -33,19 +47,11 @@ TEST_P(NarrowNetworks, StayNearFloat32) {
   ASSERT_TRUE(quantization(graph));
   const Plan exact(graph), bytes(graph, {.threads = 2, .dtype = DType::i8, .narrow_everywhere = true}),
       halves(graph, {.dtype = DType::bf16, .narrow_everywhere = true});
-  double error8 = 0, error16 = 0, power = 0;
-  for (const std::vector<float>& input : random_batches(graph, 16, 6)) {
-    std::vector<float> a(static_cast<size_t>(exact.output_size())), b = a, c = a;
-    exact.run(input, a), bytes.run(input, b), halves.run(input, c);
-    for (size_t i = 0; i < a.size(); ++i) {
-      error8 += (a[i] - b[i]) * (a[i] - b[i]);
-      error16 += (a[i] - c[i]) * (a[i] - c[i]);
-      power += a[i] * a[i];
-    }
-  }
-  EXPECT_LT(std::sqrt(error8 / power), 0.1);
+  const std::vector<std::vector<float>> inputs = random_batches(graph, 16, 6);
+  const double error8 = relative_error(exact, bytes, inputs), error16 = relative_error(exact, halves, inputs);
+  EXPECT_LT(error8, 0.1);
   EXPECT_GT(error8, 0);  // the plan did compute in 8 bits
-  EXPECT_LT(std::sqrt(error16 / power), 0.02);
+  EXPECT_LT(error16, 0.02);
   EXPECT_GT(error16, 0);
   const auto count = [](const Plan& plan, std::string_view name) {
     return std::ranges::count_if(plan.steps(), [&](const Plan::Step& s) { return s.kernel.starts_with(name); });
@@ -69,21 +75,11 @@ TEST(Narrow, NormsOfTheSampleStayFloat32) {
   b.output(b.conv("second", x, 16, {3, 3}, {.padding = {1, 1, 1, 1}}, true));
   Graph graph = std::move(b).finish();
   set_quantization(graph, calibrate(graph, random_batches(graph, 8, 5), 1));
-  const std::vector<float> input = random_batches(graph, 1, 6)[0];
-  const Plan exact(graph);
-  std::vector<float> expected(static_cast<size_t>(exact.output_size()));
-  exact.run(input, expected);
   for (const DType dtype : {DType::i8, DType::bf16}) {
     const Plan narrow(graph, {.dtype = dtype, .narrow_everywhere = true});
-    std::vector<float> found(expected.size());
-    narrow.run(input, found);
-    double error = 0, power = 0;
-    for (size_t i = 0; i < found.size(); ++i) {
-      error += (found[i] - expected[i]) * (found[i] - expected[i]);
-      power += expected[i] * expected[i];
-    }
+    const double error = relative_error(Plan(graph), narrow, random_batches(graph, 1, 6));
     EXPECT_GT(error, 0);  // the convolutions are narrow
-    EXPECT_LT(std::sqrt(error / power), 0.1);
+    EXPECT_LT(error, 0.1);
   }
 }
 

@@ -72,8 +72,7 @@ void make_table(Step& step) {
 
 void pack(Step& step) {
   if (!has_table(step.op)) make_table(step);
-  const bool is_packed = static_cast<int64_t>(step.table.size()) != element_count(step.output.shape);
-  const int64_t length = is_packed ? 1 : run_length(step.table);
+  const int64_t length = run_length(step.table);
   if (length <= 1) return;
   for (size_t i = 0; i * static_cast<size_t>(length) < step.table.size(); ++i) {
     step.table[i] = step.table[i * static_cast<size_t>(length)];

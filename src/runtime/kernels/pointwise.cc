@@ -33,7 +33,7 @@ HWY_NOINLINE void pointwise_run(const float* HWY_RESTRICT x, int64_t x_block, in
   unroll<kVecs>([&](auto k) HWY_ATTR {
     unroll<Pixels>([&](auto p) HWY_ATTR { sum[k][p] = hn::Load(d, first ? bias + k * kLanes : y + at(k, p)); });
   });
-  if (x_pixel == kBlock) {
+  if (x_pixel == kBlock) {  // a constant: addresses take no registers
     add_products<Blocks, Pixels>(x, x_block, kBlock, w, w_block, channels, ahead, sum);
   } else {
     add_products<Blocks, Pixels>(x, x_block, x_pixel, w, w_block, channels, ahead, sum);

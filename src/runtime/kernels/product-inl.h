@@ -29,8 +29,7 @@ struct Ahead {
 /// channels to the next, and from one pixel to the next, x moves on by `x_block` and `x_pixel`.
 template <size_t Blocks, size_t Pixels>
 HWY_INLINE void add_products(const float* HWY_RESTRICT x, int64_t x_block, int64_t x_pixel, const float* HWY_RESTRICT w,
-                             int64_t w_block, int64_t channels, Ahead ahead,
-                             Vector (&sum)[Blocks * kVectors][Pixels]) {
+                             int64_t w_block, int64_t channels, Ahead ahead, Vector (&sum)[Blocks * kVectors][Pixels]) {
   const Lanes d;
   for (int64_t first = 0; first < channels; first += kBlock, x += x_block) {
     const int64_t many = std::min(kBlock, channels - first);
