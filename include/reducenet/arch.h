@@ -27,6 +27,7 @@ struct ArchOptions {
   /// Each channel of an activation that stays learns its slope below zero, from 0 (PReLU; He et al., ICCV 2015). ReLU
   /// only; otherwise Error(usage).
   bool slopes = false;
+  bool shortcut = true;           ///< `reduce`, `article`, `gen2`: a module's input in its sum, where shapes agree
   bool second_activation = true;  ///< `resnet`: the activation after the sum (the article drops it)
   bool bottleneck = true;         ///< `gen3`: the non-linear branch; without it the student's network
   int64_t experts = 4;            ///< `condconv`: kernels that each convolution mixes; `detachnet`: small ones to mix

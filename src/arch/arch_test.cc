@@ -86,6 +86,17 @@ TEST(Arch, NamesCarryDepths) {
   EXPECT_THROW(build("nonsense", {}), Error);
 }
 
+TEST(Arch, ShortcutsOfAModuleCanBeLeftOut) {
+  for (const char* name : {"reduce20", "article20", "gen2-20"}) {
+    const auto sums = [&](bool shortcut) {
+      const Graph graph = build(name, {.shortcut = shortcut});
+      return std::ranges::count_if(graph.nodes, [](const Node& node) { return node.name.ends_with(".add"); });
+    };
+    EXPECT_EQ(sums(true), 7) << name << ": of nine modules two change the size";
+    EXPECT_EQ(sums(false), 0) << name;
+  }
+}
+
 TEST(Arch, PaddingAtTheInputGivesTheSameSizes) {
   for (const char* name : {"reduce20", "resnet20"}) {
     const Graph each = build(name, {.head = "flatten"});

@@ -16,15 +16,19 @@ ValueId reduced(StagedBuilder& b, const std::string& name, ValueId x, int64_t ou
   return b.add_branches(name, bottleneck(b, name, x, out, stride, true), x, {.out = out, .stride = stride});
 }
 
+/// y + x, where shapes agree
+ValueId with_shortcut(StagedBuilder& b, const std::string& name, ValueId y, ValueId x, int64_t out, int64_t stride) {
+  if (!b.options().shortcut || !has_shortcut(b, x, out, stride)) return y;
+  return b.join(name + ".add", y, b.shortcut(name + ".crop", x));
+}
+
 }  // namespace
 
 // y = relu( 1×1-BN( fade( 3×3-BN(x) ) ) + branches(x) + x ): deploys as relu(conv3×3(x)).
 Graph build_reduce(const ArchOptions& options) {
   return StagedBuilder("reduce", options)
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-        ValueId y = reduced(b, name, x, out, stride);
-        if (has_shortcut(b, x, out, stride)) y = b.join(name + ".add", y, b.shortcut(name + ".crop", x));
-        return b.activate(name + ".act", y);
+        return b.activate(name + ".act", with_shortcut(b, name, reduced(b, name, x, out, stride), x, out, stride));
       });
 }
 
@@ -36,8 +40,7 @@ Graph build_article(const ArchOptions& options) {
             return b.fade("stem.fade", b.conv3x3("stem", b.enter("stem", image, {{3, 1}}), b.options().widths[0], 1));
           },
           [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
-            const ValueId y = reduced(b, name, x, out, stride);
-            return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+            return with_shortcut(b, name, reduced(b, name, x, out, stride), x, out, stride);
           });
 }
 
@@ -47,7 +50,7 @@ Graph build_gen2(const ArchOptions& options) {
       .build(activated_stem, [](StagedBuilder& b, const std::string& name, ValueId x, int64_t out, int64_t stride) {
         const ValueId inner = reduced(b, name, x, out, stride);
         const ValueId y = b.conv1x1(name + ".conv3", b.activate(name + ".act", inner), out);
-        return has_shortcut(b, x, out, stride) ? b.join(name + ".add", y, b.shortcut(name + ".crop", x)) : y;
+        return with_shortcut(b, name, y, x, out, stride);
       });
 }
 

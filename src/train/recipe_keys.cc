@@ -36,6 +36,8 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.model.options.activation; }},
     {"model", "slopes", "each channel of a ReLU that stays learns its slope below zero: how much of it stays",
      [](Recipe& r) -> Field { return &r.model.options.slopes; }},
+    {"model", "shortcut", "reduce, article, gen2: a module's input in its sum, where shapes agree",
+     [](Recipe& r) -> Field { return &r.model.options.shortcut; }},
     {"model", "second_activation", "resnet: the activation after the sum",
      [](Recipe& r) -> Field { return &r.model.options.second_activation; }},
     {"model", "bottleneck", "gen3: the non-linear branch; false: the student's network",
