@@ -47,15 +47,29 @@ void reshape_by_strides(Graph& graph) {
   remove_dead(graph);
 }
 
+/// Which values depend on the images, node by node in the graph's order.
+class OfImages {
+ public:
+  explicit OfImages(const Graph& graph) : values_{graph.inputs.front().index} {}
+  bool contains(ValueId id) const { return id && values_.contains(id.index); }
+  /// True when the node reads such a value; what it makes is then one too.
+  bool reaches(const Node& node) {
+    if (std::ranges::none_of(node.inputs, [&](ValueId id) { return contains(id); })) return false;
+    for (const ValueId made : node.outputs) values_.insert(made.index);
+    return true;
+  }
+
+ private:
+  std::unordered_set<int32_t> values_;
+};
+
 /// The exporter's batch is in a Reshape's target where the target says every size of what is made of images. It is the
 /// first of them, or a factor of the first.
 void open_targets(Graph& graph, int64_t exported) {
   if (exported < 0) return;
-  std::unordered_set<int32_t> of_images{graph.inputs.front().index};
+  OfImages of_images(graph);
   for (Node& node : graph.nodes) {
-    const auto is_of_images = [&](ValueId id) { return id && of_images.contains(id.index); };
-    if (std::ranges::none_of(node.inputs, is_of_images)) continue;
-    for (const ValueId made : node.outputs) of_images.insert(made.index);
+    if (!of_images.reaches(node)) continue;
     auto* const reshape = std::get_if<Reshape>(&node.op);
     const Tensor* const target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
     if (target == nullptr || target->size() == 0) continue;
@@ -72,11 +86,79 @@ void open_targets(Graph& graph, int64_t exported) {
   }
 }
 
+/// A token for each image: what is joined to images (not image to image) and does not depend on them has a batch of
+/// one. Each part with zeros in the others' place, the sum is the same, and stretches that one: Concat(a, b) = Pad(a) +
+/// Pad(b).
+void join_by_sums(Graph& graph) {
+  OfImages of_images(graph);
+  std::vector<Node> nodes;
+  for (Node& node : graph.nodes) {
+    const auto* const concat = std::get_if<Concat>(&node.op);
+    const auto is_token = [&](ValueId id) {
+      const std::optional<Shape>& shape = graph[id].shape;
+      return !of_images.contains(id) && shape && !shape->empty() && shape->front() == 1;
+    };
+    if (!of_images.reaches(node) || concat == nullptr || std::ranges::none_of(node.inputs, is_token)) {
+      nodes.push_back(std::move(node));
+      continue;
+    }
+    const std::optional<Shape>& first = graph[node.inputs[0]].shape;
+    const int64_t rank = first ? std::ssize(*first) : 0, axis = concat->axis + (concat->axis < 0 ? rank : 0);
+    const auto size = [&](ValueId id) {
+      const std::optional<Shape>& shape = graph[id].shape;
+      return shape ? (*shape)[static_cast<size_t>(axis)] : -1;
+    };
+    if (axis <= 0 || std::ranges::any_of(node.inputs, [&](ValueId id) { return size(id) < 0; })) {
+      nodes.push_back(std::move(node));
+      continue;
+    }
+    const auto make = [&](const std::string& what, Op op, std::vector<ValueId> inputs, ValueId output) {
+      const std::string name = graph.unique_name(node.name + what);
+      if (!output) output = graph.add_value({.name = name, .dtype = graph[node.outputs[0]].dtype});
+      nodes.push_back({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {output}});
+      return output;
+    };
+    int64_t before = 0, after = 0;
+    for (const ValueId part : node.inputs) after += size(part);
+    ValueId sum;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId part = node.inputs[i];
+      Pad pad{.begin = Shape(static_cast<size_t>(rank), 0), .end = Shape(static_cast<size_t>(rank), 0)};
+      after -= size(part);
+      pad.begin[static_cast<size_t>(axis)] = before;
+      pad.end[static_cast<size_t>(axis)] = after;
+      before += size(part);
+      const ValueId padded = make(".pad", std::move(pad), {part}, {});
+      const ValueId made = i + 1 == node.inputs.size() ? node.outputs[0] : ValueId{};
+      sum = sum ? make(".sum", Binary{Binary::Kind::add}, {sum, padded}, made) : padded;
+    }
+  }
+  graph.nodes = std::move(nodes);
+}
+
 /// What the graph computes from shapes when `batch` images come, by value index.
 std::unordered_map<int32_t, Tensor> numbers_at(Graph graph, int64_t batch) {
   graph[graph.inputs.front()].shape->front() = batch;
   reinfer_shapes(graph);
-  return known_numbers(graph);
+  return known_numbers(graph, true);
+}
+
+/// What is computed from shapes and single numbers, and from no weights: 1/√d of an attention, say.
+std::unordered_set<int32_t> made_of_sizes(const Graph& graph) {
+  std::unordered_set<int32_t> made;
+  for (const Node& node : graph.nodes) {
+    const auto is_size = [&](ValueId id) { return made.contains(id.index); };
+    const auto is_weight = [&](ValueId id) {
+      const Tensor* const constant = id ? graph.constant(id) : nullptr;
+      return constant != nullptr && is_float(constant->dtype()) && constant->size() > 1;
+    };
+    if (!std::holds_alternative<ShapeOf>(node.op) &&
+        (std::ranges::none_of(node.inputs, is_size) || std::ranges::any_of(node.inputs, is_weight))) {
+      continue;
+    }
+    for (const ValueId id : node.outputs) made.insert(id.index);
+  }
+  return made;
 }
 
 /// Sizes of which the first, the batch, is open, as scales; nothing where a float32 does not hold one exactly.
@@ -92,10 +174,13 @@ std::optional<Tensor> scales_of(const Tensor& sizes, const std::optional<Shape>&
   return Tensor::of({std::ssize(scales)}, std::span<const float>(scales));
 }
 
-/// The same for an Expand of what has the batch already, which stretches it by 1.
-std::optional<Tensor> with_batch_of_input(const Tensor& target, const std::optional<Shape>& input) {
+/// The same for an Expand of what has the batch already, or of a constant, which then has a batch of one: it stretches
+/// it by 1.
+std::optional<Tensor> with_batch_of_input(const Tensor& target, const Value& input) {
   std::vector<int64_t> sizes = target.to_ints();
-  if (!input || input->size() != sizes.size() || input->front() >= 0) return std::nullopt;
+  const bool follows =
+      input.shape && input.shape->size() == sizes.size() && (input.shape->front() < 0 || input.constant);
+  if (!follows) return std::nullopt;
   sizes[0] = 1;
   return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
 }
@@ -106,12 +191,14 @@ void settle_numbers(Graph& graph) {
   const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
   if (std::ranges::none_of(graph.nodes, from_shape)) return;
   const auto two = numbers_at(graph, 2), three = numbers_at(graph, 3);
+  const std::unordered_set<int32_t> of_sizes = made_of_sizes(graph);
   std::unordered_map<int32_t, Tensor> settled;
   for (const auto& [index, value] : two) {
+    if (is_float(value.dtype()) && !of_sizes.contains(index)) continue;
     const Tensor& other = three.at(index);
     if (value == other) {
       settled[index] = value;
-    } else if (value.shape() == other.shape() && value.shape().size() == 1) {
+    } else if (!is_float(value.dtype()) && value.shape() == other.shape() && value.shape().size() == 1) {
       const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
       const bool batch_alone =
           sizes[0] == 2 && others[0] == 3 && std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
@@ -138,7 +225,7 @@ void settle_numbers(Graph& graph) {
       }
       const auto* const repeat = std::get_if<Repeat>(&node.op);
       if (open && repeat && repeat->kind == Repeat::Kind::expand && i == 1) {
-        const std::optional<Tensor> target = with_batch_of_input(found->second, graph[node.inputs[0]].shape);
+        const std::optional<Tensor> target = with_batch_of_input(found->second, graph[node.inputs[0]]);
         if (target) node.inputs[i] = put(".value", *target);
         continue;
       }
@@ -147,6 +234,8 @@ void settle_numbers(Graph& graph) {
     }
   }
   remove_dead(graph);
+  reinfer_shapes(graph);
+  join_by_sums(graph);
   reinfer_shapes(graph);
 }
 
@@ -163,6 +252,7 @@ void open_batch(Graph& graph, const Shape& image) {
   reshape_by_strides(graph);
   graph[graph.inputs.front()].shape = Shape{-1, image[0], image[1], image[2]};
   open_targets(graph, exported);
+  join_by_sums(graph);
   try {
     reinfer_shapes(graph);
     settle_numbers(graph);

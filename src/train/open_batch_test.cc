@@ -112,13 +112,51 @@ TEST(OpenBatch, WhatMixesImagesIsRefused) {
   expect_refused(exported(1, mixed), "an image's answer depends on its neighbour");
 }
 
-TEST(OpenBatch, OneTokenForOneImageIsRefused) {
-  const auto with_token = [](GraphBuilder& b, ValueId x) {
-    const ValueId tokens = b.node("tokens", Reshape{}, {x, sizes(b, "shape", {1, 2, 16})});
-    const ValueId all = b.node("all", Concat{1}, {b.constant("token", Tensor::filled({1, 1, 16}, 1)), tokens});
-    return b.node("view", Reshape{}, {all, sizes(b, "flat", {1, 48})});
+/// What `token` makes of the image's two tokens, joined to them in front and behind, in a row.
+Graph with_tokens(int64_t batch, const std::function<ValueId(GraphBuilder&, ValueId)>& token) {
+  return exported(batch, [&](GraphBuilder& b, ValueId x) {
+    const ValueId tokens = b.node("tokens", Reshape{}, {x, sizes(b, "shape", {batch, 2, 16})});
+    const ValueId more = token(b, tokens);
+    const ValueId all = b.node("all", Concat{-2}, {more, tokens, more});
+    return b.node("view", Reshape{}, {all, sizes(b, "flat", {batch, 64})});
+  });
+}
+
+TEST(OpenBatch, ATokenIsJoinedToEveryImage) {
+  std::vector<float> numbers(16);
+  std::iota(numbers.begin(), numbers.end(), 1.F);
+  const auto token = [&](GraphBuilder& b) {
+    return b.constant("token", Tensor::of({1, 1, 16}, std::span<const float>(numbers)));
   };
-  expect_refused(exported(1, with_token), "node 'all' (Concat");
+  expect_opened(with_tokens(1, [&](GraphBuilder& b, ValueId) { return token(b); }), "a constant");
+  expect_opened(
+      with_tokens(
+          1,
+          [&](GraphBuilder& b, ValueId x) {
+            const ValueId count = b.node("count", ShapeOf{.start = 0, .end = 1}, {x});
+            const ValueId target = b.node("target", Concat{0}, {count, sizes(b, "one", {1}), sizes(b, "width", {16})});
+            return b.node("stretched", Repeat{}, {token(b), target});
+          }),
+      "stretched over the batch");
+}
+
+TEST(OpenBatch, OneTokenForOneOfTwoImagesIsRefused) {
+  expect_refused(with_tokens(2,
+                             [](GraphBuilder& b, ValueId) {
+                               return b.constant("token", Tensor::filled({2, 1, 16}, 1));
+                             }),
+                 "node 'all' (Concat");
+}
+
+// x/√d, d a size of x: as PyTorch's tracing exporter writes attention.
+TEST(OpenBatch, FloatsMadeOfSizesAreConstants) {
+  const auto scaled = [](GraphBuilder& b, ValueId x) {
+    const ValueId width = b.node("width", ShapeOf{.start = 3, .end = 4}, {x});
+    const ValueId root = b.node("root", Unary{Unary::Kind::sqrt}, {b.node("float", Cast{DType::f32}, {width})});
+    const ValueId scale = b.node("scale", Binary{Binary::Kind::div}, {b.constant("one", Tensor::filled({1}, 1)), root});
+    return b.node("scaled", Binary{Binary::Kind::mul}, {x, scale});
+  };
+  expect_opened(exported(1, scaled), "one by the root");
 }
 
 TEST(OpenBatch, TheNodeThatFailsIsNamed) {
