@@ -63,15 +63,20 @@ class OfImages {
   std::unordered_set<int32_t> values_;
 };
 
-/// The exporter's batch is in a Reshape's target where the target says every size of what is made of images. It is the
-/// first of them, or a factor of the first.
+/// The exporter's batch is in a Reshape's target where the target, written or computed from sizes, says every size of
+/// what is made of images. It is the first of them, or a factor of the first.
 void open_targets(Graph& graph, int64_t exported) {
   if (exported < 0) return;
+  const std::unordered_map<int32_t, Tensor> numbers = known_numbers(graph);
   OfImages of_images(graph);
   for (Node& node : graph.nodes) {
     if (!of_images.reaches(node)) continue;
     auto* const reshape = std::get_if<Reshape>(&node.op);
-    const Tensor* const target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
+    const Tensor* target = reshape != nullptr ? graph.constant(node.inputs.at(1)) : nullptr;
+    if (reshape != nullptr && target == nullptr) {
+      const auto computed = numbers.find(node.inputs[1].index);
+      if (computed != numbers.end()) target = &computed->second;
+    }
     if (target == nullptr || target->size() == 0) continue;
     const std::vector<int64_t> sizes = target->to_ints();
     const auto has = [&](int64_t size) { return std::ranges::find(sizes, size) != sizes.end(); };
@@ -200,8 +205,8 @@ void settle_numbers(Graph& graph) {
       settled[index] = value;
     } else if (!is_float(value.dtype()) && value.shape() == other.shape() && value.shape().size() == 1) {
       const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
-      const bool batch_alone =
-          sizes[0] == 2 && others[0] == 3 && std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
+      const bool batch_alone = sizes[0] % 2 == 0 && sizes[0] / 2 * 3 == others[0] &&
+                               std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
       if (batch_alone) settled[index] = with_open_batch(value);
     }
   }

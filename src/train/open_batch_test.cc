@@ -65,6 +65,21 @@ TEST(OpenBatch, TargetsOfReshapeFollowTheBatch) {
   }
 }
 
+// [1, C·H, W], the batch a literal and the others found from the image, as traced Swin has it.
+TEST(OpenBatch, TargetsPartlyComputedFollowTheBatch) {
+  expect_opened(exported(1,
+                         [](GraphBuilder& b, ValueId x) {
+                           const ValueId rows = b.node("rows", Binary{Binary::Kind::mul},
+                                                       {b.node("height", ShapeOf{.start = 2, .end = 3}, {x}),
+                                                        b.node("channels", ShapeOf{.start = 1, .end = 2}, {x})});
+                           const ValueId width = b.node("width", ShapeOf{.start = 3, .end = 4}, {x});
+                           const ValueId target = b.node("target", Concat{0}, {sizes(b, "batch", {1}), rows, width});
+                           const ValueId view = b.node("view", Reshape{}, {x, target});
+                           return b.node("flat", Reshape{}, {view, sizes(b, "shape", {1, 32})});
+                         }),
+                "sizes of the image");
+}
+
 // x·gate.expand_as(x), as ECA-Net's exports have it.
 TEST(OpenBatch, TargetsOfExpandFollowTheBatch) {
   expect_opened(exported(1,
@@ -86,6 +101,15 @@ TEST(OpenBatch, WindowsCountAsPartsOfTheBatch) {
                            return b.node("back", Reshape{}, {bent, sizes(b, "shape", {1, 32})});
                          }),
                 "two windows an image");
+  expect_opened(exported(1,
+                         [](GraphBuilder& b, ValueId x) {
+                           const ValueId windows = b.node("windows", Reshape{}, {x, sizes(b, "all", {2, 16})});
+                           const ValueId shape = b.node("shape", ShapeOf{}, {windows});
+                           const ValueId parts = b.node("parts", Concat{0}, {shape, sizes(b, "one", {1})});
+                           const ValueId apart = b.node("apart", Reshape{}, {windows, parts});
+                           return b.node("back", Reshape{}, {apart, sizes(b, "back.shape", {1, 32})});
+                         }),
+                "the shape of windows");
 }
 
 TEST(OpenBatch, AGatherOfAllInOrderIsAReshape) {
