@@ -17,10 +17,9 @@ namespace reducenet::train {
 namespace {
 
 /// A Reshape's target whose first number, the batch, is what the others leave, or that of the input.
-Tensor with_open_batch(const Tensor& target) {
-  std::vector<int64_t> sizes = target.to_ints();
+Tensor with_open_batch(std::vector<int64_t> sizes) {
   sizes[0] = std::ranges::find(sizes, -1) == sizes.end() ? -1 : 0;
-  return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
+  return Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes));
 }
 
 /// A Gather of 0, 1, 2, … from all elements in a row is the Reshape to the shape of its indices: what exporters make of
@@ -50,17 +49,26 @@ void reshape_by_strides(Graph& graph) {
 /// Which values depend on the images, node by node in the graph's order.
 class OfImages {
  public:
-  explicit OfImages(const Graph& graph) : values_{graph.inputs.front().index} {}
+  explicit OfImages(const Graph& graph) : values_{graph.inputs.front().index}, leading_{values_} {}
   bool contains(ValueId id) const { return id && values_.contains(id.index); }
+  /// The batch is the value's first axis, or its outermost factor: no Transpose has moved it, or it is added to such a
+  /// one.
+  bool batch_leads(ValueId id) const { return leading_.contains(id.index); }
   /// True when the node reads such a value; what it makes is then one too.
   bool reaches(const Node& node) {
     if (std::ranges::none_of(node.inputs, [&](ValueId id) { return contains(id); })) return false;
-    for (const ValueId made : node.outputs) values_.insert(made.index);
+    const auto* const transpose = std::get_if<Transpose>(&node.op);
+    const bool keeps = transpose == nullptr || (!transpose->perm.empty() && transpose->perm[0] == 0);
+    const bool leads = keeps && std::ranges::any_of(node.inputs, [&](ValueId id) { return batch_leads(id); });
+    for (const ValueId made : node.outputs) {
+      values_.insert(made.index);
+      if (leads) leading_.insert(made.index);
+    }
     return true;
   }
 
  private:
-  std::unordered_set<int32_t> values_;
+  std::unordered_set<int32_t> values_, leading_;
 };
 
 /// The exporter's batch is in a Reshape's target where the target, written or computed from sizes, says every size of
@@ -78,15 +86,22 @@ void open_targets(Graph& graph, int64_t exported) {
       if (computed != numbers.end()) target = &computed->second;
     }
     if (target == nullptr || target->size() == 0) continue;
-    const std::vector<int64_t> sizes = target->to_ints();
+    std::vector<int64_t> sizes = target->to_ints();
     const auto has = [&](int64_t size) { return std::ranges::find(sizes, size) != sizes.end(); };
-    const bool holds_batch = sizes[0] == exported || (sizes[0] > exported && !has(-1));
-    if (!holds_batch || (reshape->allow_zero && has(0))) continue;
+    const bool is_part = sizes[0] > exported && (!has(-1) || of_images.batch_leads(node.inputs[0]));
+    if ((sizes[0] != exported && !is_part) || (reshape->allow_zero && has(0))) continue;
+    const std::optional<Shape>& from = graph[node.inputs[0]].shape;
+    if (has(-1) && from && !from->empty() && from->front() != sizes[0]) {  // the input's first axis is not this one
+      const std::optional<Shape>& to = graph[node.outputs[0]].shape;
+      if (!to || to->size() != sizes.size() || std::ranges::any_of(*to, [](int64_t size) { return size < 0; }))
+        continue;
+      sizes = *to;
+    }
     reshape->allow_zero = false;
     Value open{.name = graph.unique_name(graph[node.inputs[1]].name + ".open"),
                .dtype = DType::i64,
                .shape = target->shape(),
-               .constant = with_open_batch(*target)};
+               .constant = with_open_batch(std::move(sizes))};
     node.inputs[1] = graph.add_value(std::move(open));
   }
 }
@@ -207,7 +222,7 @@ void settle_numbers(Graph& graph) {
       const std::vector<int64_t> sizes = value.to_ints(), others = other.to_ints();
       const bool batch_alone = sizes[0] % 2 == 0 && sizes[0] / 2 * 3 == others[0] &&
                                std::equal(sizes.begin() + 1, sizes.end(), others.begin() + 1);
-      if (batch_alone) settled[index] = with_open_batch(value);
+      if (batch_alone) settled[index] = with_open_batch(sizes);
     }
   }
   for (Node& node : graph.nodes) {

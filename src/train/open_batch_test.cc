@@ -110,6 +110,18 @@ TEST(OpenBatch, WindowsCountAsPartsOfTheBatch) {
                            return b.node("back", Reshape{}, {apart, sizes(b, "back.shape", {1, 32})});
                          }),
                 "the shape of windows");
+  expect_opened(
+      exported(1,
+               [](GraphBuilder& b, ValueId x) {
+                 const ValueId apart = b.node("apart", Reshape{}, {x, sizes(b, "parts", {1, 2, 4, 4})});
+                 const ValueId windows = b.node("windows", Reshape{}, {apart, sizes(b, "all", {2, 4, -1})});
+                 const ValueId turned = b.node("turned", Transpose{{1, 0, 2}}, {windows});
+                 const ValueId back = b.node("back", Transpose{{1, 0, 2}}, {turned});
+                 const ValueId sum = b.add("sum", back, windows);
+                 const ValueId again = b.node("again", Reshape{}, {sum, sizes(b, "again.shape", {1, 2, 4, -1})});
+                 return b.node("row", Reshape{}, {again, sizes(b, "shape", {1, 32})});
+               }),
+      "windows with a size to be found");
 }
 
 TEST(OpenBatch, AGatherOfAllInOrderIsAReshape) {
