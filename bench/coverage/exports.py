@@ -83,7 +83,7 @@ def main():
                     torch.onnx.export(network(name), (torch.randn(1, 3, PIXELS, PIXELS),), str(path), verbose=False,
                                       dynamo=exporter == "dynamo", **version)
                 except Exception as error:  # PyTorch's, not ours
-                    row["not exported"] = str(error).splitlines()[0]
+                    row["not exported"] = (str(error) or type(error).__name__).splitlines()[0]
                     continue
                 for step in (runtime, collapsed, trained):
                     try:
