@@ -106,54 +106,64 @@ void open_targets(Graph& graph, int64_t exported) {
   }
 }
 
+/// The axis that a Concat joins, counted from the front; −1 where sizes along it are not known.
+int64_t joined_axis(const Graph& graph, const Node& node) {
+  const auto& [axis] = std::get<Concat>(node.op);
+  for (const ValueId part : node.inputs) {
+    const std::optional<Shape>& shape = graph[part].shape;
+    if (!shape || shape->at(static_cast<size_t>(axis + (axis < 0 ? std::ssize(*shape) : 0))) < 0) return -1;
+  }
+  return axis + (axis < 0 ? std::ssize(*graph[node.inputs[0]].shape) : 0);
+}
+
+/// Concat(a, b) as Pad(a) + Pad(b), each with zeros in the other's place.
+std::vector<Node> sum_of_padded(Graph& graph, const Node& node, size_t axis) {
+  std::vector<Node> nodes;
+  const auto make = [&](const std::string& what, Op op, std::vector<ValueId> inputs) {
+    const std::string name = graph.unique_name(node.name + what);
+    const ValueId output = graph.add_value({.name = name, .dtype = graph[node.outputs[0]].dtype});
+    nodes.push_back({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {output}});
+    return output;
+  };
+  const auto size = [&](ValueId part) { return (*graph[part].shape)[axis]; };
+  const Shape none(graph[node.inputs[0]].shape->size(), 0);
+  int64_t before = 0, after = 0;
+  for (const ValueId part : node.inputs) after += size(part);
+  ValueId sum;
+  for (const ValueId part : node.inputs) {
+    after -= size(part);
+    Pad pad{.begin = none, .end = none};
+    pad.begin[axis] = before;
+    pad.end[axis] = after;
+    before += size(part);
+    const ValueId padded = make(".pad", std::move(pad), {part});
+    sum = sum ? make(".sum", Binary{Binary::Kind::add}, {sum, padded}) : padded;
+  }
+  nodes.back().outputs = node.outputs;
+  return nodes;
+}
+
 /// A token for each image: what is joined to images (not image to image) and does not depend on them has a batch of
-/// one. Each part with zeros in the others' place, the sum is the same, and stretches that one: Concat(a, b) = Pad(a) +
-/// Pad(b).
+/// one, which a sum stretches and a Concat does not.
 void join_by_sums(Graph& graph) {
   OfImages of_images(graph);
   std::vector<Node> nodes;
   for (Node& node : graph.nodes) {
-    const auto* const concat = std::get_if<Concat>(&node.op);
     const auto is_token = [&](ValueId id) {
       const std::optional<Shape>& shape = graph[id].shape;
       return !of_images.contains(id) && shape && !shape->empty() && shape->front() == 1;
     };
-    if (!of_images.reaches(node) || concat == nullptr || std::ranges::none_of(node.inputs, is_token)) {
+    const bool joins = of_images.reaches(node) && std::holds_alternative<Concat>(node.op) &&
+                       std::ranges::any_of(node.inputs, is_token);
+    const int64_t axis = joins ? joined_axis(graph, node) : -1;
+    if (axis > 0) {
+      std::ranges::move(sum_of_padded(graph, node, static_cast<size_t>(axis)), std::back_inserter(nodes));
+    } else {
       nodes.push_back(std::move(node));
-      continue;
-    }
-    const std::optional<Shape>& first = graph[node.inputs[0]].shape;
-    const int64_t rank = first ? std::ssize(*first) : 0, axis = concat->axis + (concat->axis < 0 ? rank : 0);
-    const auto size = [&](ValueId id) {
-      const std::optional<Shape>& shape = graph[id].shape;
-      return shape ? (*shape)[static_cast<size_t>(axis)] : -1;
-    };
-    if (axis <= 0 || std::ranges::any_of(node.inputs, [&](ValueId id) { return size(id) < 0; })) {
-      nodes.push_back(std::move(node));
-      continue;
-    }
-    const auto make = [&](const std::string& what, Op op, std::vector<ValueId> inputs, ValueId output) {
-      const std::string name = graph.unique_name(node.name + what);
-      if (!output) output = graph.add_value({.name = name, .dtype = graph[node.outputs[0]].dtype});
-      nodes.push_back({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {output}});
-      return output;
-    };
-    int64_t before = 0, after = 0;
-    for (const ValueId part : node.inputs) after += size(part);
-    ValueId sum;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const ValueId part = node.inputs[i];
-      Pad pad{.begin = Shape(static_cast<size_t>(rank), 0), .end = Shape(static_cast<size_t>(rank), 0)};
-      after -= size(part);
-      pad.begin[static_cast<size_t>(axis)] = before;
-      pad.end[static_cast<size_t>(axis)] = after;
-      before += size(part);
-      const ValueId padded = make(".pad", std::move(pad), {part}, {});
-      const ValueId made = i + 1 == node.inputs.size() ? node.outputs[0] : ValueId{};
-      sum = sum ? make(".sum", Binary{Binary::Kind::add}, {sum, padded}, made) : padded;
     }
   }
   graph.nodes = std::move(nodes);
+  remove_dead(graph);
 }
 
 /// What the graph computes from shapes when `batch` images come, by value index.
