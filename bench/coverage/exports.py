@@ -25,7 +25,9 @@ NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet
 hrnet_w18_small vgg11_bn regnetx_002 regnety_002 mobilenetv3_small_050 mobilenetv4_conv_small_035 mnasnet_small efficientnet_lite0
 tinynet_e lcnet_035 fbnetc_100 hardcorenas_a ghostnet_050 ghostnetv3_050 repghostnet_050 mobileone_s0 repvgg_a0 repvit_m0_9 gernet_s
 starnet_s1 fasternet_t0 shvit_s1 efficientvit_b0 convnext_atto inception_next_atto edgenext_xx_small mobilevit_xxs poolformer_s12
-rdnet_tiny mambaout_femto levit_128s""".split()
+rdnet_tiny mambaout_femto levit_128s vit_tiny_patch16_224 deit3_small_patch16_224 pit_ti_224 coat_lite_tiny xcit_nano_12_p16_224
+swin_tiny_patch4_window7_224""".split()
+SIZED = ("levit", "vit", "deit", "pit", "coat_", "xcit", "swin")  # built for images of one size
 PIXELS = 64
 RECIPE = """[model]
 arch = "import"
@@ -47,7 +49,7 @@ end = 0.6
 
 def network(name):
     torch.manual_seed(0)
-    sized = {"img_size": PIXELS} if name.startswith("levit") else {}
+    sized = {"img_size": PIXELS} if name.startswith(SIZED) else {}
     model = timm.create_model(name, num_classes=10, **sized)
     draw_statistics(model, torch.nn.BatchNorm2d)
     return model.eval()

@@ -215,11 +215,11 @@ std::optional<Tensor> with_batch_of_input(const Tensor& target, const Value& inp
   return Tensor::of(target.shape(), std::span<const int64_t>(sizes));
 }
 
-/// Numbers that the graph computes from shapes are constants where they do not change with the batch; so is a Reshape's
-/// or an Expand's target in which one does; a Resize to sizes in which one does is one by scales.
+/// Numbers that the graph computes, from shapes or without, are constants where they do not change with the batch; so
+/// is a Reshape's or an Expand's target in which one does; a Resize to sizes in which one does is one by scales.
 void settle_numbers(Graph& graph) {
-  const auto from_shape = [](const Node& node) { return std::holds_alternative<ShapeOf>(node.op); };
-  if (std::ranges::none_of(graph.nodes, from_shape)) return;
+  const auto is_number = [&](const Node& node) { return node.outputs[0] && !is_float(graph[node.outputs[0]].dtype); };
+  if (std::ranges::none_of(graph.nodes, is_number)) return;
   const auto two = numbers_at(graph, 2), three = numbers_at(graph, 3);
   const std::unordered_set<int32_t> of_sizes = made_of_sizes(graph);
   std::unordered_map<int32_t, Tensor> settled;
