@@ -174,6 +174,13 @@ TEST(OpenBatch, ATokenIsJoinedToEveryImage) {
             return b.node("stretched", Repeat{}, {token(b), target});
           }),
       "stretched over the batch");
+  expect_opened(with_tokens(1,
+                            [&](GraphBuilder& b, ValueId) {
+                              const ValueId ones = b.node("ones", ConstantOfShape{.value = 1, .dtype = DType::i64},
+                                                          {sizes(b, "rank", {3})});
+                              return b.node("stretched", Repeat{}, {token(b), ones});
+                            }),
+                "stretched to sizes computed without a shape");
 }
 
 TEST(OpenBatch, OneTokenForOneOfTwoImagesIsRefused) {
