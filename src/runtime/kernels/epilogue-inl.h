@@ -26,10 +26,11 @@ using Vector = hn::Vec<Lanes>;
 inline constexpr size_t kLanes = hn::MaxLanes(Lanes());
 inline constexpr size_t kVectors = kBlock / kLanes;
 
-/// f(0), …, f(N − 1) with constant arguments, so that arrays of vectors stay in registers.
+/// f(0), …, f(N − 1) with constant arguments, so that arrays of vectors stay in registers; a call, which the compiler
+/// prefers in large functions, would take them through memory.
 template <size_t N, class F>
 HWY_INLINE void unroll(F f) {
-  [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR {
+  [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR __attribute__((always_inline)) {
     (f(std::integral_constant<size_t, i>()), ...);
   }
   (std::make_index_sequence<N>());
