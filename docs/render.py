@@ -332,10 +332,16 @@ def signals():
 
 
 def speed():
-    """One row a network of torchvision."""
-    body = [[row["network"], f"{row['ms']:.2f}", f"{row['onnxruntime_ms']:.2f}", f"**{row['onnxruntime_ms'] / row['ms']:.2f}**"]
-            for row in json.loads((RESULTS / "speed.json").read_text())["rows"]]
-    return rows(["network, ms a run", "ours", "ONNX Runtime", "ONNX Runtime / ours"], body)
+    """One row a network of torchvision, three columns a machine."""
+    sets = {"AMD EPYC": "amd-epyc", "Intel Xeon": "intel-xeon"}
+    found = {name: json.loads((RESULTS / f"speed/{file}.json").read_text())["rows"] for name, file in sets.items()}
+    body = []
+    for of_network in zip(*found.values(), strict=True):
+        assert len({row["network"] for row in of_network}) == 1
+        body.append([of_network[0]["network"]])
+        for row in of_network:
+            body[-1] += [f"{row['ms']:.2f}", f"{row['onnxruntime_ms']:.2f}", f"**{row['onnxruntime_ms'] / row['ms']:.2f}**"]
+    return rows(["network, ms a run", *(column for name in sets for column in (f"{name}: ours", "ONNX Runtime", "its time / ours"))], body)
 
 
 def conformance():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the runtime is on networks that nobody made for it, beside ONNX Runtime.
 
-    python3 bench/coverage/speed.py --json docs/results/speed.json [--networks resnet18,…] [--rounds 7] [--tool build/reducenet]
+    python3 bench/coverage/speed.py --json docs/results/speed/intel-xeon.json [--networks resnet18,…] [--rounds 7] [--tool build/reducenet]
 
 Classifiers of torchvision with random weights at 224×224 pixels, as PyTorch's tracing exporter writes them. One thread and one image
 each, in turn; the ratio is of the medians. Needs torch, torchvision, onnx and onnxruntime, and a machine that does nothing else.
