@@ -24,8 +24,8 @@ std::unordered_map<int32_t, Tensor> known_numbers(const Graph& graph, bool float
       if (std::ranges::any_of(sizes.to_ints(), open)) continue;
       numbers.emplace(made.index, sizes);
       part[made].constant = sizes;
-    } else if (node.outputs.size() == 1 && (floats || !is_float(graph[made].dtype)) &&
-               std::ranges::all_of(node.inputs, is_known)) {
+    } else if (node.outputs.size() == 1 && !std::holds_alternative<Opaque>(node.op) &&
+               (floats || !is_float(graph[made].dtype)) && std::ranges::all_of(node.inputs, is_known)) {
       part.nodes.push_back(node);
       part.outputs.push_back(made);
       computed.insert(made.index);

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "graph/numbers.h"
 #include "reducenet/error.h"
 #include "train/checkpoint.h"
 #include "train/head.h"
@@ -90,15 +91,17 @@ void normalise(Graph& graph, const ImageSet& images) {
   normalise_convolutions(graph, pixels, batches, at::kCPU);
 }
 
+bool has_parameters(const Op& op) {
+  return std::visit([]<class T>(const T&) { return OneOf<T, Conv2d, ConvTranspose2d, Gemm, BatchNorm>; }, op);
+}
+
 }  // namespace
 
 void separate_parameters(Graph& graph) {
   copy_constants(graph);
   std::vector<bool> taken(graph.values.size());
   for (Node& node : graph.nodes) {
-    const bool learns = std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<ConvTranspose2d>(node.op) ||
-                        std::holds_alternative<Gemm>(node.op) || std::holds_alternative<BatchNorm>(node.op);
-    for (size_t i = 1; learns && i < node.inputs.size(); ++i) {
+    for (size_t i = 1; has_parameters(node.op) && i < node.inputs.size(); ++i) {
       const Tensor* const constant = graph.constant(node.inputs[i]);
       if (constant == nullptr || constant->shape().size() != 1) continue;
       const auto index = static_cast<size_t>(node.inputs[i].index);
@@ -112,6 +115,21 @@ void separate_parameters(Graph& graph) {
       taken.push_back(true);
     }
   }
+}
+
+void settle_kernels(Graph& graph) {
+  const std::unordered_map<int32_t, Tensor> known = known_numbers(graph, true);
+  for (Node& node : graph.nodes) {
+    for (size_t i = 1; has_parameters(node.op) && i < node.inputs.size(); ++i) {
+      const auto found = known.find(node.inputs[i].index);
+      if (found == known.end()) continue;
+      node.inputs[i] = graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + ".value"),
+                                        .dtype = found->second.dtype(),
+                                        .shape = found->second.shape(),
+                                        .constant = found->second});
+    }
+  }
+  remove_dead(graph);
 }
 
 Graph import_network(const Recipe& recipe, const std::filesystem::path& from, const ImageSet& images, int64_t classes) {
@@ -133,6 +151,7 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
   }
   const Shape wanted{images.channels, images.height, images.width};
   score_by_logits(graph);
+  settle_kernels(graph);
   separate_parameters(graph);
   try {
     open_batch(graph, wanted);

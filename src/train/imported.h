@@ -17,4 +17,8 @@ Graph import_network(const Recipe& recipe, const std::filesystem::path& from, co
 /// shared.
 void separate_parameters(Graph& graph);
 
+/// What is computed from weights alone and read as a kernel, a bias or a vector of a BatchNorm is a constant, which
+/// learns: the standardised kernels of BiT and the NFNets, say.
+void settle_kernels(Graph& graph);
+
 }  // namespace reducenet::train

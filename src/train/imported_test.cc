@@ -55,6 +55,21 @@ TEST_F(Imported, ACastToTheSameTypeGoes) {
   refused(cast_to(DType::f16), "Cast");
 }
 
+TEST_F(Imported, AKernelComputedFromWeightsLearnsAsItIs) {
+  GraphBuilder b("standardised", 3);
+  const ValueId x = b.input("image", {-1, 3, kSide, kSide});
+  const ValueId scale = b.constant("scale", Tensor::filled({4, 1, 1, 1}, 0.5));
+  const ValueId kernel =
+      b.node("kernel", Binary{Binary::Kind::mul}, {b.constant("raw", Tensor::filled({4, 3, 3, 3}, 3)), scale});
+  const ValueId y = b.node("conv", Conv2d{.padding = {1, 1, 1, 1}}, {x, kernel});
+  b.output(b.gemm("fc", b.node("flatten", Flatten{}, {y}), kClasses));
+  const Graph graph = imported(std::move(b).finish());
+  const Tensor* const settled = graph.constant(graph[graph.find_node("conv")].inputs[1]);
+  ASSERT_NE(settled, nullptr);
+  EXPECT_EQ(*settled, Tensor::filled({4, 3, 3, 3}, 1.5));
+  EXPECT_FALSE(graph.find_node("kernel"));
+}
+
 /// A product, a sum and a Softmax, as Paddle and Keras export heads.
 Graph probabilities(int64_t classes) {
   GraphBuilder b("probabilities", 3);

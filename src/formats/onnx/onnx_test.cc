@@ -314,6 +314,30 @@ TEST(Onnx, FoldsPadsThatAreComputedFromConstants) {
   expect_same(written(graph), model);
 }
 
+TEST(Onnx, ReadsABatchNormOfOneImagesStatisticsAsInstanceNormalization) {
+  const auto norm = [](const std::string& batch, const std::string& output) {
+    std::string constants;
+    for (const char* name : {"a", "b", "c", "d"}) {
+      constants += "initializer { dims: 3 data_type: 1 name: '" + std::string(name) + "' float_data: [1, 2, 3] } ";
+    }
+    const std::vector<std::string> dims{batch, "3", "5"};
+    return read(model_of("input " + info("x", dims) + "output " + info(output, dims) + constants +
+                             "node { input: ['x', 'a', 'b', 'c', 'd'] output: ['y', 'm', 'v'] name: 'norm' op_type: "
+                             "'BatchNormalization' attribute { name: 'training_mode' type: INT i: 1 } "
+                             "attribute { name: 'epsilon' type: FLOAT f: 0.25 } }",
+                         "ir_version: 8 opset_import { version: 17 }"));
+  };
+  const Graph graph = norm("1", "y");
+  EXPECT_TRUE(graph.nodes[0].op == Op(Normalize{.kind = Normalize::Kind::instance, .epsilon = 0.25}))
+      << describe(graph.nodes[0].op);
+  EXPECT_EQ(graph.nodes[0].inputs.size(), 3u);
+  for (const Graph& kept : {norm("2", "y"), norm("batch", "y"), norm("1", "m")}) {
+    const auto* const opaque = std::get_if<Opaque>(&kept.nodes[0].op);
+    ASSERT_NE(opaque, nullptr) << describe(kept.nodes[0].op);
+    EXPECT_NE(opaque->why.find("model.eval()"), std::string::npos) << opaque->why;
+  }
+}
+
 TEST(Onnx, SaysWhyANodeStaysOpaque) {
   const auto why = [](const std::string& node, const std::string& rest = "ir_version: 8 opset_import { version: 17 }") {
     std::string constants;

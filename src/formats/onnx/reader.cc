@@ -188,10 +188,23 @@ void NodeReader::arrange(const std::vector<int>& order) {
   inputs_ = std::move(arranged);
 }
 
-bool NodeReader::has_more_outputs() const {
-  const auto& outputs = proto_.output();
-  const auto most = static_cast<int>(std::min(most_outputs_, static_cast<size_t>(outputs.size())));
-  return std::any_of(outputs.begin() + most, outputs.end(), [](const std::string& name) { return !name.empty(); });
+bool NodeReader::names_more_outputs() const {
+  return std::ranges::any_of(more_outputs(), [](const std::string& name) { return !name.empty(); });
+}
+
+bool NodeReader::uses_more_outputs() const {
+  return std::ranges::any_of(more_outputs(), [&](const std::string& name) {
+    const ValueId id = name.empty() ? ValueId{} : graph_.find_value(name);
+    const auto reads = [&](const Node& node) { return std::ranges::find(node.inputs, id) != node.inputs.end(); };
+    return id &&
+           (std::ranges::find(graph_.outputs, id) != graph_.outputs.end() || std::ranges::any_of(graph_.nodes, reads));
+  });
+}
+
+std::vector<std::string> NodeReader::more_outputs() const {
+  const auto& names = proto_.output();
+  const auto most = static_cast<int>(std::min(most_outputs_, static_cast<size_t>(names.size())));
+  return {names.begin() + most, names.end()};
 }
 
 void NodeReader::refuse(const std::string& why) {
@@ -200,7 +213,7 @@ void NodeReader::refuse(const std::string& why) {
 
 std::string NodeReader::refusal() const {
   if (!why_.empty()) return why_;
-  if (has_more_outputs()) return "more outputs are used than are understood";
+  if (uses_more_outputs()) return "more outputs are used than are understood";
   for (const AttributeProto& attribute : proto_.attribute()) {
     if (!asked_.contains(attribute.name())) return "attribute " + attribute.name() + " is not understood";
   }

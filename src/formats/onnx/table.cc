@@ -51,16 +51,25 @@ void write(const ConvTranspose2d& op, NodeWriter& w) {
   set(node, "group", op.groups);
 }
 
+/// By the statistics of a batch of one, each image's own: the instance normalisation of the first three inputs.
+/// Exporters write the standardised kernels of BiT and the NFNets so.
+Op read_batch_norm_of_one(NodeReader& r) {
+  const std::optional<Shape> shape = r.shape(0);
+  if (!shape || shape->size() < 3 || shape->front() != 1 || r.uses_more_outputs()) {
+    r.refuse("it uses the statistics of the batch (training mode): " + std::string(kExportForInference));
+  }
+  r.keep(3);
+  return Normalize{.kind = Normalize::Kind::instance, .epsilon = r.real("epsilon", 1e-5f)};
+}
+
 // ONNX: running ← momentum·running + (1−momentum)·batch.
 Op read_batch_norm(NodeReader& r) {
-  const std::string training =
-      "it uses the statistics of the batch (training mode): " + std::string(kExportForInference);
   BatchNorm op;
   op.epsilon = r.real("epsilon", 1e-5f);
   op.momentum = 1 - r.real("momentum", 0.9f);
   if (r.opset() < 9 && r.integer("spatial", 1) == 0) r.refuse("statistics for each position (spatial = 0)");
-  if (r.opset() < 14 ? r.has_more_outputs() : r.integer("training_mode", 0) != 0) r.refuse(training);
-  return op;
+  const bool training = r.opset() < 14 ? r.names_more_outputs() : r.integer("training_mode", 0) != 0;
+  return training ? read_batch_norm_of_one(r) : op;
 }
 
 void write(const BatchNorm& op, NodeWriter& w) {

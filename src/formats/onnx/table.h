@@ -62,8 +62,9 @@ class NodeReader {
   size_t most_outputs() const { return most_outputs_; }
   /// Those that the op reads, after reading it.
   const std::vector<ValueId>& inputs() const { return inputs_; }
-  /// Another output is used than those allowed (at first one).
-  bool has_more_outputs() const;
+  /// Of other outputs than those allowed (at first one): that the node names any, and that anything reads one.
+  bool names_more_outputs() const;
+  bool uses_more_outputs() const;
 
   void refuse(const std::string& why);
   /// Why the node must stay Opaque; empty when it need not. An attribute that was not asked for is a reason.
@@ -72,6 +73,7 @@ class NodeReader {
  private:
   const onnx::AttributeProto* attribute(const char* name, onnx::AttributeProto::AttributeType type);
   const Tensor* fold(size_t i);
+  std::vector<std::string> more_outputs() const;
 
   const onnx::NodeProto& proto_;
   const Graph& graph_;
