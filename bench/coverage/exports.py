@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import collapsed, compare, draw_statistics, option_parser, report, tool  # noqa: E402
 
-NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 cspresnet50 densenet121 dla46x_c
+NETWORKS = """resnet18 resnet10t resnext26ts seresnext26ts skresnet18 eca_resnet33ts nf_resnet26 nf_regnet_b0 cspresnet50 densenet121 dla46x_c
 hrnet_w18_small vgg11_bn regnetx_002 regnety_002 mobilenetv3_small_050 mobilenetv4_conv_small_035 mnasnet_small efficientnet_lite0
 tinynet_e lcnet_035 fbnetc_100 hardcorenas_a ghostnet_050 ghostnetv3_050 repghostnet_050 mobileone_s0 repvgg_a0 repvit_m0_9 gernet_s
 starnet_s1 fasternet_t0 shvit_s1 efficientvit_b0 convnext_atto inception_next_atto edgenext_xx_small mobilevit_xxs poolformer_s12

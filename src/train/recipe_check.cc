@@ -12,7 +12,12 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   const auto require = [](bool holds, const std::string& why) {
     if (!holds) throw Error(ErrorKind::usage, why);
   };
-  require(recipe.fade.start <= recipe.fade.end, "fade.start lies after fade.end");
+  const bool fades = recipe.fade.start < 1;
+  require(!fades || recipe.fade.start <= recipe.fade.end, "fade.start lies after fade.end");
+  require(fades || recipe.distill.teacher != "self",
+          "distill.teacher = self is the network when its fading begins, and with fade.start = 1 it never does");
+  require(fades || recipe.select.by == Recipe::SelectBy::none,
+          "select.by: survivors are chosen when fading begins, and with fade.start = 1 it never does");
   require(!recipe.data.path.empty(), "data.path is empty: name a data set");
   const bool solves = !recipe.ridge.penalties.empty();
   require(recipe.train.epochs > 0 || solves, "train.epochs = 0 trains nothing: set ridge.penalties, or epochs");

@@ -121,6 +121,17 @@ TEST_F(Run, SeedsDecide) {
   EXPECT_NE(a.history[0].loss, c.history[0].loss);
 }
 
+TEST_F(Run, WithoutAFadeTheNetworkStaysDeep) {
+  const auto activations = [&](const char* start, const char* control) {
+    run(small({"model.arch=reduce6", "train.epochs=1", start, control}), {.out = out(start) / control});
+    return count_nonlinear(load(out(start) / control / "model.safetensors"));
+  };
+  const int64_t settled = activations("fade.start=0", "fade.control=schedule");
+  for (const char* control : {"fade.control=schedule", "fade.control=loss", "fade.control=gate"}) {
+    EXPECT_EQ(activations("fade.start=1", control), settled + 2) << control;
+  }
+}
+
 TEST_F(Run, WarmStartTakesWhatAgrees) {
   run(small({"train.epochs=1"}), {.out = out("a")});
   std::string message;
@@ -195,6 +206,11 @@ TEST_F(Run, RefusesWhatCannotWork) {
   EXPECT_EQ(failure(small({"model.arch=reduce21"}), {.out = out("a")}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small({"model.classes=3"}), {.out = out("a")}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small({"fade.start=0.8"}), {.out = out("a")}).first, ErrorKind::usage);
+  for (const char* begins : {"distill.teacher=self", "select.by=uniform"}) {
+    const auto [kind, text] = failure(small({"fade.start=1", "select.count=1", begins}), {.out = out("a")});
+    EXPECT_EQ(kind, ErrorKind::usage);
+    expect_contains(text, "it never does");
+  }
   EXPECT_EQ(failure(small(), {.out = out("a"), .device = "abacus"}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small(), {.out = "/proc/nowhere"}).first, ErrorKind::io);
 }

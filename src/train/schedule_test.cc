@@ -90,6 +90,12 @@ TEST(FadeLambda, ArticleCosine) {
   EXPECT_EQ(fade_lambda(fade, at(kSteps), 0, 3), 0);
 }
 
+TEST(FadeLambda, NeverFallsWhereItBeginsAtTheEnd) {
+  Recipe::Fade fade;
+  fade.start = 1;
+  for (const int64_t step : {int64_t{0}, int64_t{999}, kSteps}) EXPECT_EQ(fade_lambda(fade, at(step), 0, 3), 1);
+}
+
 TEST(FadeLambda, PerEpochHolds) {
   Recipe::Fade fade;
   fade.end = 1;
