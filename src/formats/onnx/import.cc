@@ -114,6 +114,10 @@ class Importer {
     sort_topologically(graph_);
     shapes_.emplace(graph_, true);
     for (Node& node : graph_.nodes) read_node(node);
+    if (!steps_.empty()) {
+      std::ranges::move(steps_, std::back_inserter(graph_.nodes));
+      sort_topologically(graph_);
+    }
     simplify();
     check(graph_);
     keep_remainder();
@@ -312,8 +316,14 @@ class Importer {
     Op op = row->read(reader);
     if (std::string why = reader.refusal(); !why.empty()) return why;
     node.op = std::move(op);
-    for (size_t i = reader.inputs().size(); i < inputs.size(); ++i) read_.push_back(inputs[i]);
+    std::ranges::copy(inputs, std::back_inserter(read_));
     node.inputs = reader.inputs();
+    for (Node& step : reader.steps()) {
+      infer(step);
+      protos_.emplace(step.name, nullptr);
+      steps_.push_back(std::move(step));
+    }
+    if (reader.rewritten()) protos_[node.name] = nullptr;
     node.outputs.resize(std::min(node.outputs.size(), reader.most_outputs()));
     return "";
   }
@@ -439,6 +449,7 @@ class Importer {
   std::unordered_map<std::string, onnx::NodeProto*> protos_;              // by node name; nullptr for what was no node
   std::unordered_set<std::string> declared_;                              // values with a value_info
   std::unordered_set<int32_t> guessed_;                                   // values whose type follows from made_by
+  std::vector<Node> steps_;                                               // before nodes that became several
   std::vector<ValueId> read_;                                             // by any node, before simplify()
   std::unordered_map<std::string, std::vector<onnx::NodeProto*>> inner_;  // nodes that became part of another, by name
 };

@@ -1,6 +1,7 @@
 #include "formats/onnx/onnx.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "formats/onnx/table.h"
 #include "formats/onnx/testing.h"
@@ -336,6 +337,49 @@ TEST(Onnx, ReadsABatchNormOfOneImagesStatisticsAsInstanceNormalization) {
     ASSERT_NE(opaque, nullptr) << describe(kept.nodes[0].op);
     EXPECT_NE(opaque->why.find("model.eval()"), std::string::npos) << opaque->why;
   }
+}
+
+/// What the one node makes of 0, 1, 2, … in an input of `shape`; `attributes` and an int64 constant `c` of `dims`.
+Tensor made_of_counting(const std::string& type, const Shape& shape, const std::string& dims, const std::string& c,
+                        const std::string& attributes = "") {
+  std::vector<std::string> sizes;
+  for (const int64_t size : shape) sizes.push_back(std::to_string(size));
+  const Graph graph =
+      read(model_of("input " + info("x", sizes) + "output { name: 'y' type { tensor_type { elem_type: 1 } } } " +
+                        "initializer { " + dims + " data_type: 7 name: 'c' int64_data: [" + c + "] } " +
+                        "node { input: ['x', 'c'] output: 'y' name: 'n' op_type: '" + type + "' " + attributes + "}",
+                    "ir_version: 8 opset_import { version: 17 }"));
+  std::vector<float> x(static_cast<size_t>(element_count(shape)));
+  std::iota(x.begin(), x.end(), 0.0f);
+  const Tensor counting = Tensor::of(shape, x);
+  const Tensor made = evaluate(graph, std::span(&counting, 1))[0];
+  EXPECT_EQ(evaluate(round_trip(graph), std::span(&counting, 1))[0], made) << type;
+  return made;
+}
+
+TEST(Onnx, ReadsCumSumAsAProductWithATriangle) {
+  const auto sums = [](const char* axis, const std::string& flags = "") {
+    return made_of_counting("CumSum", {2, 3}, "", axis, flags).to_doubles();
+  };
+  const std::string exclusive = "attribute { name: 'exclusive' type: INT i: 1 } ";
+  const std::string reverse = "attribute { name: 'reverse' type: INT i: 1 } ";
+  EXPECT_EQ(sums("1"), (std::vector<double>{0, 1, 3, 3, 7, 12}));
+  EXPECT_EQ(sums("-2"), (std::vector<double>{0, 1, 2, 3, 5, 7}));
+  EXPECT_EQ(sums("1", exclusive), (std::vector<double>{0, 0, 1, 0, 3, 7}));
+  EXPECT_EQ(sums("1", reverse), (std::vector<double>{3, 3, 2, 12, 9, 5}));
+  EXPECT_EQ(sums("0", exclusive + reverse), (std::vector<double>{3, 4, 5, 0, 0, 0}));
+}
+
+TEST(Onnx, ReadsGatherNDAsAGatherFromJoinedAxes) {
+  const auto gathered = [](const std::string& dims, const std::string& places) {
+    return made_of_counting("GatherND", {2, 3, 2}, dims, places);
+  };
+  const Tensor rows = gathered("dims: 2 dims: 2", "1, 0, -2, -1");
+  EXPECT_EQ(rows.shape(), (Shape{2, 2}));
+  EXPECT_EQ(rows.to_doubles(), (std::vector<double>{6, 7, 4, 5}));
+  EXPECT_EQ(gathered("dims: 1 dims: 3", "1, 2, 1").to_doubles(), std::vector<double>{11});
+  EXPECT_EQ(gathered("dims: 1 dims: 1", "1").shape(), (Shape{1, 3, 2}));
+  EXPECT_THROW(gathered("dims: 1 dims: 2", "0, 3"), Error);
 }
 
 TEST(Onnx, SaysWhyANodeStaysOpaque) {

@@ -34,7 +34,7 @@ std::pair<int64_t, int64_t> same_padding(int64_t size, int64_t kernel, int64_t s
 
 }  // namespace
 
-NodeReader::NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
+NodeReader::NodeReader(const onnx::NodeProto& proto, Graph& graph, const ShapeInference& known,
                        const std::unordered_set<int32_t>& guessed, std::vector<ValueId> inputs)
     : proto_(proto), graph_(graph), known_(known), guessed_(guessed), inputs_(std::move(inputs)) {}
 
@@ -186,6 +186,22 @@ void NodeReader::arrange(const std::vector<int>& order) {
   for (const int i : order)
     arranged.push_back(i >= 0 && has(static_cast<size_t>(i)) ? inputs_[static_cast<size_t>(i)] : ValueId{});
   inputs_ = std::move(arranged);
+}
+
+ValueId NodeReader::step(const std::string& stem, Op op, std::vector<ValueId> inputs) {
+  const std::string name = graph_.unique_name(proto_.output(0) + "." + stem);
+  const ValueId made = graph_.add_value({.name = name, .dtype = dtype(0)});
+  steps_.push_back({name, std::move(op), std::move(inputs), {made}, ""});
+  rewritten_ = true;
+  return made;
+}
+
+ValueId NodeReader::constant(const std::string& stem, const Tensor& value) {
+  rewritten_ = true;
+  return graph_.add_value({.name = graph_.unique_name(proto_.output(0) + "." + stem),
+                           .dtype = value.dtype(),
+                           .shape = value.shape(),
+                           .constant = value});
 }
 
 bool NodeReader::names_more_outputs() const {

@@ -423,6 +423,8 @@ constexpr OnnxOp kTable[] = {
     {"Slice", 1, 1, 5, false, read_slice, write_as<Slice>},
     {"Split", 2, 1, 2, false, read_split, write_as<SplitAxis>},
     {"Gather", 1, 2, 2, false, read_gather, write_as<Gather>},
+    {"GatherND", 11, 2, 2, false, read_gather_nd, nullptr},
+    {"CumSum", 11, 2, 2, true, read_cum_sum, nullptr},
     {"ScatterND", 11, 3, 3, false, read_scatter_nd, write_plain},
     {"Squeeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},
     {"Unsqueeze", 1, 1, 2, false, read_squeeze, write_as<Squeeze>},

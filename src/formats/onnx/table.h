@@ -23,7 +23,7 @@ inline constexpr int64_t kNewestOpset = 28;
 class NodeReader {
  public:
   /// `known`: values that follow from constants and shapes. `guessed`: those whose types are not certain.
-  NodeReader(const onnx::NodeProto& proto, const Graph& graph, const ShapeInference& known,
+  NodeReader(const onnx::NodeProto& proto, Graph& graph, const ShapeInference& known,
              const std::unordered_set<int32_t>& guessed, std::vector<ValueId> inputs);
 
   int64_t opset() const { return graph_.opset; }
@@ -44,6 +44,7 @@ class NodeReader {
 
   // Inputs.
   bool has(size_t i) const { return i < inputs_.size() && inputs_[i]; }
+  ValueId input(size_t i) const { return has(i) ? inputs_[i] : ValueId{}; }
   const Tensor* constant(size_t i) const { return has(i) ? graph_.constant(inputs_[i]) : nullptr; }
   std::optional<Shape> shape(size_t i) const { return has(i) ? graph_[inputs_[i]].shape : std::nullopt; }
   DType dtype(size_t i) const { return graph_[inputs_[i]].dtype; }
@@ -57,6 +58,15 @@ class NodeReader {
   void keep(size_t count);
   /// The op reads its inputs in this order; −1 stands for none.
   void arrange(const std::vector<int>& order);
+  /// A node before it, which makes one value of the first input's element type, and a constant, for it or the op to
+  /// read. Only for what is not refused.
+  ValueId step(const std::string& stem, Op op, std::vector<ValueId> inputs);
+  ValueId constant(const std::string& stem, const Tensor& value);
+  void read(std::vector<ValueId> inputs) { inputs_ = std::move(inputs); }
+  /// Nodes before it, in order; their shapes are not inferred.
+  std::vector<Node>& steps() { return steps_; }
+  /// There is such a node or constant: what was read is not written as it was.
+  bool rewritten() const { return rewritten_; }
   /// The op makes up to `count` outputs.
   void allow_outputs(size_t count) { most_outputs_ = count; }
   size_t most_outputs() const { return most_outputs_; }
@@ -76,10 +86,12 @@ class NodeReader {
   std::vector<std::string> more_outputs() const;
 
   const onnx::NodeProto& proto_;
-  const Graph& graph_;
+  Graph& graph_;
   const ShapeInference& known_;
   const std::unordered_set<int32_t>& guessed_;
   std::vector<ValueId> inputs_;
+  std::vector<Node> steps_;
+  bool rewritten_ = false;
   std::set<std::string> asked_;
   size_t most_outputs_ = 1;
   std::string why_;
@@ -151,6 +163,8 @@ void write(const Slice& op, NodeWriter& w);
 Op read_split(NodeReader& r);
 void write(const SplitAxis& op, NodeWriter& w);
 Op read_gather(NodeReader& r);
+Op read_gather_nd(NodeReader& r);
+Op read_cum_sum(NodeReader& r);
 void write(const Gather& op, NodeWriter& w);
 Op read_squeeze(NodeReader& r);
 void write(const Squeeze& op, NodeWriter& w);
