@@ -1,10 +1,7 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
-#include "reducenet/error.h"
 
 // How the ops that reduce, move, select, repeat and count elements are read and written.
 
@@ -138,66 +135,6 @@ Op read_gather(NodeReader& r) {
 
 void write(const Gather& op, NodeWriter& w) {
   set(w.emit("Gather"), "axis", op.axis);
-}
-
-/// By constant places along the first axes, which become one: a Gather from that axis.
-Op read_gather_nd(NodeReader& r) {
-  const std::vector<int64_t> places = r.fold_integers(1);
-  const std::optional<Shape> x = r.shape(0), to = r.shape(1);
-  if (r.opset() >= 12 && r.integer("batch_dims", 0) != 0) r.refuse("batch_dims");
-  const int64_t axes = to && !to->empty() ? to->back() : 0;
-  const bool fits = x && axes >= 1 && axes <= std::ssize(*x);
-  const auto open = [](int64_t size) { return size < 0; };
-  if (!fits || std::any_of(x->begin(), x->begin() + axes, open) ||
-      std::count_if(x->begin() + axes, x->end(), open) > 1) {
-    r.refuse("places in an input of no fixed size");
-  }
-  if (!r.refusal().empty()) return Gather{};
-  const Shape indexed(x->begin(), x->begin() + axes);
-  Shape joined{element_count(indexed)};
-  joined.insert(joined.end(), x->begin() + axes, x->end());
-  std::vector<int64_t> flat;
-  for (size_t i = 0; i < places.size(); i += static_cast<size_t>(axes)) {
-    int64_t place = 0;
-    for (size_t axis = 0; axis < indexed.size(); ++axis) {
-      const int64_t at = places[i + axis], size = indexed[axis];
-      if (at < -size || at >= size) {
-        throw Error(ErrorKind::bad_input, fmt::format("index {} of an axis of {}", at, size));
-      }
-      place = place * size + (at < 0 ? at + size : at);
-    }
-    flat.push_back(place);
-  }
-  const ValueId target = r.constant("shape", Tensor::of({std::ssize(joined)}, joined));
-  const ValueId rows = r.step("rows", Reshape{}, {r.input(0), target});
-  r.read({rows, r.constant("places", Tensor::of(Shape(to->begin(), to->end() - 1), flat))});
-  return Gather{0};
-}
-
-/// Sums along one of the last two axes: a product with a triangle of ones, the same for finite numbers.
-Op read_cum_sum(NodeReader& r) {
-  constexpr int64_t kLongest = 4096;
-  const std::vector<int64_t> axes = r.fold_integers(1);
-  const bool exclusive = r.integer("exclusive", 0) != 0, reverse = r.integer("reverse", 0) != 0;
-  const std::optional<Shape> x = r.shape(0);
-  const int64_t rank = x ? std::ssize(*x) : 0;
-  const int64_t axis = axes.size() != 1 ? rank : axes[0] < 0 ? axes[0] + rank : axes[0];
-  const bool fits = axis >= 0 && axis < rank && axis >= rank - 2;
-  const int64_t size = fits ? (*x)[static_cast<size_t>(axis)] : -1;
-  if (size < 0 || size > kLongest) r.refuse("sums along an axis that is not one of the last two, or of no fixed size");
-  if (!r.refusal().empty()) return MatMul{};
-  const bool last = axis == rank - 1;
-  std::vector<double> ones(static_cast<size_t>(size * size));
-  for (int64_t from = 0; from < size; ++from) {
-    for (int64_t into = 0; into < size; ++into) {
-      const int64_t ahead = reverse ? from - into : into - from;
-      const auto place = static_cast<size_t>(last ? from * size + into : into * size + from);
-      ones[place] = ahead > 0 || (ahead == 0 && !exclusive) ? 1 : 0;
-    }
-  }
-  const ValueId triangle = r.constant("ones", Tensor::from_doubles({size, size}, ones).cast(r.dtype(0)));
-  r.read(last ? std::vector{r.input(0), triangle} : std::vector{triangle, r.input(0)});
-  return MatMul{};
 }
 
 Op read_squeeze(NodeReader& r) {

@@ -382,6 +382,46 @@ TEST(Onnx, ReadsGatherNDAsAGatherFromJoinedAxes) {
   EXPECT_THROW(gathered("dims: 1 dims: 2", "0, 3"), Error);
 }
 
+TEST(Onnx, ReadsRMSNormalizationAsSeveralOps) {
+  const Graph graph = read(model_of("input " + info("x", {"1", "2"}) + "output " + info("y", {"1", "2"}) +
+                                        "initializer { dims: 2 data_type: 1 name: 's' float_data: [2, 1] } "
+                                        "node { input: ['x', 's'] output: 'y' name: 'n' op_type: 'RMSNormalization' "
+                                        "attribute { name: 'epsilon' type: FLOAT f: 3.5 } }",
+                                    "ir_version: 10 opset_import { version: 23 }"));
+  const Tensor x = Tensor::of({1, 2}, std::vector<float>{3, 4});
+  EXPECT_EQ(evaluate(graph, std::span(&x, 1))[0].to_doubles(), (std::vector<double>{1.5, 1}));  // 12.5 + 3.5 = 4²
+  EXPECT_EQ(evaluate(round_trip(graph), std::span(&x, 1))[0].to_doubles(), (std::vector<double>{1.5, 1}));
+}
+
+TEST(Onnx, ReadsAttentionAsSeveralOpsOrSaysWhyNot) {
+  // One query; keys 0 and ln 3, so that the weights are a quarter and three.
+  const auto attention = [](const std::string& rest, const std::string& more_inputs = "") {
+    return read(model_of("input " + info("x", {"1", "1", "1", "1"}) + "output " + info("y", {"1", "1", "1", "2"}) +
+                             "initializer { dims: [1, 1, 2, 1] data_type: 1 name: 'k' float_data: [0, 1.0986123] } "
+                             "initializer { dims: [1, 1, 2, 2] data_type: 1 name: 'v' float_data: [4, 0, 0, 8] } "
+                             "initializer { dims: [1, 2] data_type: 1 name: 'm' float_data: [1.0986123, 0] } "
+                             "node { input: ['x', 'k', 'v'" +
+                             more_inputs + "] output: 'y' name: 'n' op_type: 'Attention' " + rest + "}",
+                         "ir_version: 10 opset_import { version: 23 }"));
+  };
+  const auto answers = [](const Graph& graph, float query) {
+    const Tensor x = Tensor::of({1, 1, 1, 1}, std::vector<float>{query});
+    return evaluate(graph, std::span(&x, 1))[0].to_doubles();
+  };
+  const auto expect_near = [](const std::vector<double>& a, double first, double second) {
+    EXPECT_NEAR(a.at(0), first, 1e-6);
+    EXPECT_NEAR(a.at(1), second, 1e-6);
+  };
+  expect_near(answers(attention(""), 1), 1, 6);
+  expect_near(answers(round_trip(attention("")), 1), 1, 6);
+  expect_near(answers(attention("attribute { name: 'scale' type: FLOAT f: 0.5 }"), 2), 1, 6);
+  expect_near(answers(attention("", ", 'm'"), 1), 2, 4);
+  for (const char* rest :
+       {"attribute { name: 'is_causal' type: INT i: 1 }", "attribute { name: 'softcap' type: FLOAT f: 1 }"}) {
+    EXPECT_TRUE(std::holds_alternative<Opaque>(attention(rest).nodes.back().op)) << rest;
+  }
+}
+
 TEST(Onnx, SaysWhyANodeStaysOpaque) {
   const auto why = [](const std::string& node, const std::string& rest = "ir_version: 8 opset_import { version: 17 }") {
     std::string constants;

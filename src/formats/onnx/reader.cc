@@ -204,6 +204,10 @@ ValueId NodeReader::constant(const std::string& stem, const Tensor& value) {
                            .constant = value});
 }
 
+ValueId NodeReader::scalar(const std::string& stem, double value) {
+  return constant(stem, Tensor::filled({}, value, dtype(0)));
+}
+
 bool NodeReader::names_more_outputs() const {
   return std::ranges::any_of(more_outputs(), [](const std::string& name) { return !name.empty(); });
 }

@@ -407,6 +407,8 @@ constexpr OnnxOp kTable[] = {
     {"LayerNormalization", 17, 2, 3, true, read_normalize, write_as<Normalize>},
     {"InstanceNormalization", 6, 3, 3, true, read_normalize, write_as<Normalize>},
     {"GroupNormalization", 18, 3, 3, true, read_normalize, write_as<Normalize>},
+    {"RMSNormalization", 23, 2, 2, true, read_rms_norm, nullptr},
+    {"Attention", 23, 3, 7, true, read_attention, nullptr},
     {"ReduceSum", 1, 1, 2, false, read_reduce, write_as<Reduce>},
     {"ReduceMean", 1, 1, 2, true, read_reduce, write_as<Reduce>},
     {"ReduceMin", 1, 1, 2, false, read_reduce, write_as<Reduce>},

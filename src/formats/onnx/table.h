@@ -62,6 +62,8 @@ class NodeReader {
   /// read. Only for what is not refused.
   ValueId step(const std::string& stem, Op op, std::vector<ValueId> inputs);
   ValueId constant(const std::string& stem, const Tensor& value);
+  /// Of the first input's element type.
+  ValueId scalar(const std::string& stem, double value);
   void read(std::vector<ValueId> inputs) { inputs_ = std::move(inputs); }
   /// Nodes before it, in order; their shapes are not inferred.
   std::vector<Node>& steps() { return steps_; }
@@ -163,8 +165,6 @@ void write(const Slice& op, NodeWriter& w);
 Op read_split(NodeReader& r);
 void write(const SplitAxis& op, NodeWriter& w);
 Op read_gather(NodeReader& r);
-Op read_gather_nd(NodeReader& r);
-Op read_cum_sum(NodeReader& r);
 void write(const Gather& op, NodeWriter& w);
 Op read_squeeze(NodeReader& r);
 void write(const Squeeze& op, NodeWriter& w);
@@ -191,5 +191,11 @@ void write_fade(const Op& op, NodeWriter& w);
 /// Turns the last node of each sequence that write_activation makes for an activation that an operator set lacks,
 /// x·sigmoid(x)…, into that activation. Returns each such node with those that nothing reads any longer.
 std::vector<std::pair<NodeId, std::vector<NodeId>>> recognise_activations(Graph& graph);
+
+// Rows of composed.cc.
+Op read_gather_nd(NodeReader& r);
+Op read_cum_sum(NodeReader& r);
+Op read_rms_norm(NodeReader& r);
+Op read_attention(NodeReader& r);
 
 }  // namespace reducenet
