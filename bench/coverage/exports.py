@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What ReduceNet does with networks as PyTorch exports them: one row a network of timm and an exporter.
 
-    python3 bench/coverage/exports.py --json docs/results/exports.json [--networks resnet18,…] [--tool build/reducenet]
+    python3 bench/coverage/exports.py --json docs/results/exports.json [--networks resnet18,…] [--opset 23] [--tool build/reducenet]
 
 Each is exported with random weights and statistics, 64×64 pixels and a batch of one, by the exporter that traces (TorchScript) and
 by the one that has been PyTorch's default since 2.9 (dynamo). Then: does the runtime give ONNX Runtime's answers, is it
@@ -69,6 +69,7 @@ def trained(options, folder, path):
 def main():
     parser = option_parser(__doc__, seconds=120)
     parser.add_argument("--networks", type=lambda text: text.split(","), default=NETWORKS)
+    parser.add_argument("--opset", type=int, help="operator set of dynamo's exports (default: its own)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     result = report("exports", pixels=PIXELS, torch=torch.__version__, timm=timm.__version__)
@@ -81,7 +82,7 @@ def main():
                 folder = pathlib.Path(folder)
                 path = folder / f"{name}.onnx"
                 try:
-                    version = {} if exporter == "dynamo" else {"opset_version": 17}
+                    version = {"opset_version": options.opset if exporter == "dynamo" else 17}
                     torch.onnx.export(network(name), (torch.randn(1, 3, PIXELS, PIXELS),), str(path), verbose=False,
                                       dynamo=exporter == "dynamo", **version)
                 except Exception as error:  # PyTorch's, not ours
