@@ -1,6 +1,7 @@
 #include "formats/onnx/onnx.h"
 
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "formats/onnx/table.h"
@@ -420,6 +421,62 @@ TEST(Onnx, ReadsAttentionAsSeveralOpsOrSaysWhyNot) {
        {"attribute { name: 'is_causal' type: INT i: 1 }", "attribute { name: 'softcap' type: FLOAT f: 1 }"}) {
     EXPECT_TRUE(std::holds_alternative<Opaque>(attention(rest).nodes.back().op)) << rest;
   }
+}
+
+/// Of x = 0, 1, 2, … and w = 1, 2, 3, …, summed by hand over every label that the output lacks.
+void expect_einsum(const std::string& left, const std::string& right, const std::string& out, const Shape& x_shape,
+                   const Shape& w_shape) {
+  SCOPED_TRACE(left + "," + right + "->" + out);
+  std::map<char, int64_t> sizes;
+  for (size_t i = 0; i < left.size(); ++i) sizes[left[i]] = x_shape[i];
+  for (size_t i = 0; i < right.size(); ++i) sizes[right[i]] = w_shape[i];
+  std::map<char, int64_t> at;
+  const auto place = [&](const std::string& labels) {
+    int64_t index = 0;
+    for (const char label : labels) index = index * sizes[label] + at[label];
+    return index;
+  };
+  int64_t results = 1, all = 1;
+  for (const char label : out) results *= sizes[label];
+  for (const auto& [label, size] : sizes) all *= size;
+  std::vector<double> wanted(static_cast<size_t>(results));
+  for (int64_t step = 0; step < all; ++step) {
+    int64_t rest = step;
+    for (const auto& [label, size] : sizes) at[label] = rest % size, rest /= size;
+    const auto product = static_cast<double>(place(left) * (right.empty() ? 1 : place(right) + 1));
+    wanted[static_cast<size_t>(place(out))] += product;
+  }
+  std::vector<std::string> dims;
+  for (const int64_t size : x_shape) dims.push_back(std::to_string(size));
+  std::string weights;
+  for (const int64_t size : w_shape) weights += " dims: " + std::to_string(size);
+  for (int64_t i = 0; i < element_count(w_shape); ++i) weights += " float_data: " + std::to_string(i + 1);
+  const std::string equation = left + (right.empty() ? "" : ", " + right) + " -> " + out;
+  const Graph graph = read(
+      model_of("input " + info("x", dims) +
+                   "output { name: 'y' type { tensor_type { elem_type: 1 } } } initializer { data_type: 1 name: 'w'" +
+                   weights + " } node { input: ['x'" + (right.empty() ? "" : ", 'w'") +
+                   "] output: 'y' name: 'n' op_type: 'Einsum' attribute { name: 'equation' type: STRING s: '" +
+                   equation + "' } }",
+               "ir_version: 8 opset_import { version: 17 }"));
+  std::vector<float> numbers(static_cast<size_t>(element_count(x_shape)));
+  std::iota(numbers.begin(), numbers.end(), 0.0f);
+  const Tensor x = Tensor::of(x_shape, numbers);
+  EXPECT_EQ(evaluate(graph, std::span(&x, 1))[0].to_doubles(), wanted);
+  EXPECT_EQ(evaluate(round_trip(graph), std::span(&x, 1))[0].to_doubles(), wanted);
+}
+
+TEST(Onnx, ReadsEinsumAsAProductOfMatrices) {
+  expect_einsum("ij", "jk", "ik", {2, 3}, {3, 4});
+  expect_einsum("ij", "kj", "ki", {2, 3}, {4, 3});
+  expect_einsum("bid", "bjd", "bij", {2, 3, 2}, {2, 4, 2});
+  expect_einsum("bhwc", "hkc", "bhwk", {2, 2, 3, 2}, {2, 4, 2});
+  expect_einsum("nctv", "vw", "nctw", {1, 2, 2, 3}, {3, 2});
+  expect_einsum("nckv", "kvw", "ncw", {1, 2, 2, 3}, {2, 3, 2});
+  expect_einsum("bij", "bij", "b", {2, 2, 3}, {2, 2, 3});
+  expect_einsum("i", "j", "ji", {3}, {2});
+  expect_einsum("bij", "", "jb", {2, 2, 3}, {});
+  expect_einsum("bij", "", "ibj", {2, 2, 3}, {});
 }
 
 TEST(Onnx, SaysWhyANodeStaysOpaque) {

@@ -408,6 +408,7 @@ constexpr OnnxOp kTable[] = {
     {"InstanceNormalization", 6, 3, 3, true, read_normalize, write_as<Normalize>},
     {"GroupNormalization", 18, 3, 3, true, read_normalize, write_as<Normalize>},
     {"RMSNormalization", 23, 2, 2, true, read_rms_norm, nullptr},
+    {"Einsum", 12, 1, kAny, true, read_einsum, nullptr},
     {"Attention", 23, 3, 7, true, read_attention, nullptr},
     {"ReduceSum", 1, 1, 2, false, read_reduce, write_as<Reduce>},
     {"ReduceMean", 1, 1, 2, true, read_reduce, write_as<Reduce>},

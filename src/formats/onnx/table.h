@@ -197,5 +197,7 @@ Op read_gather_nd(NodeReader& r);
 Op read_cum_sum(NodeReader& r);
 Op read_rms_norm(NodeReader& r);
 Op read_attention(NodeReader& r);
+// Of einsum.cc.
+Op read_einsum(NodeReader& r);
 
 }  // namespace reducenet
