@@ -402,6 +402,7 @@ TABLES = {
     "imported": ingredients("imported", "resnet20"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "selectors-narrow": ingredients("selectors-narrow", "sensitivity"),
+    "deep-first": ingredients("deep-first", "plain11-lr0.8-taught"),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets-narrow": resnets,
     "fan11-narrow": frontier("fan11-narrow"),

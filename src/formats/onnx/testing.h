@@ -28,6 +28,19 @@ inline Graph read(const onnx::ModelProto& model) {
   return parse(model.SerializeAsString());
 }
 
+inline Graph round_trip(const Graph& graph) {
+  return parse(to_onnx(graph));
+}
+
+/// `name` as a float tensor's ValueInfoProto.
+inline std::string info(const std::string& name, const std::vector<std::string>& dims) {
+  std::string shape;
+  for (const std::string& dim : dims) {
+    shape += std::isdigit(dim[0]) ? "dim { dim_value: " + dim + "} " : "dim { dim_param: '" + dim + "'} ";
+  }
+  return "{ name: '" + name + "' type { tensor_type { elem_type: 1 shape { " + shape + "} } } } ";
+}
+
 /// Every node stands behind those whose outputs it reads, as the format demands.
 inline void expect_sorted(const onnx::GraphProto& graph) {
   std::set<std::string> made{""};
