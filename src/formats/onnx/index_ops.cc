@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
@@ -43,6 +44,22 @@ O kind_named(const std::string& type) {
   op.kind = {};
   while (name_of(Op(op)) != type) op.kind = static_cast<decltype(op.kind)>(static_cast<int>(op.kind) + 1);
   return op;
+}
+
+/// Pads that stand for the axes of the fourth input, as pads of all axes.
+void pad_axes(NodeReader& r, Pad& op) {
+  const std::vector<int64_t> axes = r.fold_integers(3);
+  const std::optional<Shape> x = r.shape(0);
+  if (!x) return r.refuse("pads for some axes of a value that has an unknown number of them");
+  const std::vector<int64_t> begin = std::exchange(op.begin, Shape(x->size()));
+  const std::vector<int64_t> end = std::exchange(op.end, Shape(x->size()));
+  for (size_t i = 0; i < axes.size() && i < begin.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + std::ssize(*x) : axes[i];
+    if (axis < 0 || axis >= std::ssize(*x)) return r.refuse("pads for an axis that its input does not have");
+    op.begin[static_cast<size_t>(axis)] = begin[i];
+    op.end[static_cast<size_t>(axis)] = end[i];
+  }
+  if (axes.size() != begin.size()) r.refuse("as many pads as axes, twice, are needed");
 }
 
 }  // namespace
@@ -148,6 +165,44 @@ void write(const Squeeze& op, NodeWriter& w) {
   write_list(name_of(op), "axes", op.axes, w);
 }
 
+Op read_pad(NodeReader& r) {
+  Pad op;
+  const bool attributes = r.opset() < 11;
+  const std::string mode = r.text("mode", "constant");
+  if (mode == "reflect" || mode == "edge") {
+    op.mode = mode == "edge" ? Pad::Mode::edge : Pad::Mode::reflect;
+  } else if (mode != "constant") {
+    r.refuse("mode " + mode);
+  }
+  const std::vector<int64_t> pads =
+      attributes ? r.integers("pads").value_or(std::vector<int64_t>()) : r.fold_integers(1);
+  op.value = attributes ? r.real("value", 0) : r.fold_scalar(2, 0);
+  if (!is_float(r.dtype(0)) && op.value != 0) r.refuse("padding of integers by other than 0");
+  const auto ends = pads.begin() + std::ssize(pads) / 2;
+  op.begin.assign(pads.begin(), ends);
+  op.end.assign(ends, pads.end());
+  if (r.has(3)) pad_axes(r, op);
+  r.keep(1);
+  return op;
+}
+
+void write(const Pad& op, NodeWriter& w) {
+  constexpr const char* kModes[] = {"constant", "reflect", "edge"};
+  std::vector<int64_t> pads = op.begin;
+  pads.insert(pads.end(), op.end.begin(), op.end.end());
+  if (w.opset() < 11) {
+    auto& node = w.emit("Pad");
+    set(node, "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
+    set(node, "pads", pads);
+    set(node, "value", op.value);
+    return;
+  }
+  std::vector<std::string> inputs = w.inputs();
+  inputs.push_back(w.constant("pads", Tensor::of({static_cast<int64_t>(pads.size())}, pads)));
+  if (op.value != 0) inputs.push_back(w.scalar("value", op.value));
+  set(w.emit("Pad", inputs), "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
+}
+
 Op read_repeat(NodeReader& r) {
   return kind_named<Repeat>(r.type());
 }
@@ -190,6 +245,32 @@ E chosen(NodeReader& r, const char* attribute, const char* const (&names)[N], E 
 }  // namespace
 
 // Upsample-9 and Resize-10 take x, scales; element i comes from ⌊i/scale⌋, or lies at i/scale.
+/// Scales or sizes of some axes, as those of all.
+void resize_axes(NodeReader& r, const std::vector<int64_t>& axes) {
+  const bool by_size = r.has(3);
+  const Tensor* const given = r.constant(by_size ? 3 : 2);
+  const std::optional<Shape> x = r.shape(0);
+  if (!given || !x || given->size() != std::ssize(axes)) return r.refuse("axes of what is not constant");
+  if (by_size && std::ranges::any_of(*x, [](int64_t size) { return size < 0; })) {
+    return r.refuse("sizes of some axes, and others not known");
+  }
+  std::vector<double> all(x->size(), 1);
+  if (by_size) std::ranges::copy(*x, all.begin());
+  const std::vector<double> numbers = given->to_doubles();
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + std::ssize(*x) : axes[i];
+    if (axis < 0 || axis >= std::ssize(*x)) return r.refuse("an axis that its input does not have");
+    all[static_cast<size_t>(axis)] = numbers[i];
+  }
+  if (!r.refusal().empty()) return;
+  const Tensor full = Tensor::from_doubles({std::ssize(all)}, all).cast(given->dtype());
+  if (by_size) {
+    r.read({r.input(0), {}, {}, r.constant("sizes", full)});
+  } else {
+    r.read({r.input(0), {}, r.constant("scales", full)});
+  }
+}
+
 Op read_resize(NodeReader& r) {
   Resize op;
   op.mode = chosen(r, "mode", kModes, Resize::Mode::nearest);
@@ -209,8 +290,8 @@ Op read_resize(NodeReader& r) {
   if (op.exclude_outside && op.mode != Resize::Mode::cubic) r.refuse("exclude_outside with another mode than cubic");
   if (r.opset() >= 18) {
     if (r.integer("antialias", 0) != 0) r.refuse("antialias");
-    if (r.integers("axes")) r.refuse("axes");
     if (r.text("keep_aspect_ratio_policy", "stretch") != "stretch") r.refuse("keep_aspect_ratio_policy");
+    if (const auto axes = r.integers("axes")) resize_axes(r, *axes);
   }
   if (r.type() == "Upsample") r.refuse("Upsample outside operator set 9");
   return op;

@@ -301,6 +301,51 @@ TEST(Onnx, FoldsPadsThatAreComputedFromConstants) {
   expect_same(written(graph), model);
 }
 
+/// The one node, which reads a 1x2x3x4 image and constants.
+Graph graph_of_one(const std::string& type, const std::string& inputs, const std::string& attributes) {
+  const std::string list =
+      " data_type: 7 name: 'two' dims: 2 int64_data: [2, 3] } initializer { data_type: 7 name: 'four' dims: 4 "
+      "int64_data: [1, 2, 3, 0] }";
+  return read(model_of("input " + info("x", {"1", "2", "3", "4"}) +
+                           "output { name: 'y' type { tensor_type { elem_type: 1 } } } initializer {" + list +
+                           " initializer { data_type: 1 name: 'scales' dims: 2 float_data: [4, 2] } initializer { "
+                           "data_type: 1 name: 'w' dims: [2, 1, 3, 2] float_data: [" +
+                           "1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6] } node { input: ['x', " + inputs +
+                           "] output: 'y' name: 'n' op_type: '" + type + "' " + attributes + "}",
+                       "ir_version: 8 opset_import { version: 18 }"));
+}
+
+TEST(Onnx, ReadsPadsAndScalesOfSomeAxes) {
+  const Graph pad = graph_of_one("Pad", "'four', '', 'two'", "");
+  EXPECT_TRUE(pad.nodes[0].op == Op(Pad{.begin = {0, 0, 1, 2}, .end = {0, 0, 3, 0}})) << describe(pad.nodes[0].op);
+  const Graph resize = graph_of_one("Resize", "'', 'scales'", "attribute { name: 'axes' type: INTS ints: [-1, 2] } ");
+  EXPECT_EQ(resize.constant(resize.nodes[0].inputs[2])->to_doubles(), (std::vector<double>{1, 1, 2, 4}));
+  EXPECT_EQ(*resize[resize.outputs[0]].shape, (Shape{1, 2, 6, 16}));
+  const Graph sizes = graph_of_one("Resize", "'', '', 'two'", "attribute { name: 'axes' type: INTS ints: [2, 3] } ");
+  EXPECT_EQ(*sizes[sizes.outputs[0]].shape, (Shape{1, 2, 2, 3}));
+}
+
+TEST(Onnx, PadsTransposedConvolutionsToTheirOutput) {
+  const auto padding = [](const std::string& attributes) {
+    const Graph graph =
+        graph_of_one("ConvTranspose", "'w'", "attribute { name: 'strides' type: INTS ints: [2, 1] } " + attributes);
+    const auto* const op = std::get_if<ConvTranspose2d>(&graph.nodes[0].op);
+    return op ? std::pair(op->padding, op->output_padding) : std::pair(Padding{-1, -1, -1, -1}, Size2{});
+  };
+  const auto automatic = [&](const std::string& mode) {
+    return padding("attribute { name: 'auto_pad' type: STRING s: '" + mode + "' } ");
+  };
+  // The kernel is 3x2: a row and a column too many.
+  EXPECT_EQ(automatic("SAME_UPPER"), std::pair(Padding({0, 0, 1, 1}), Size2({0, 0})));
+  EXPECT_EQ(automatic("SAME_LOWER"), std::pair(Padding({1, 1, 0, 0}), Size2({0, 0})));
+  const auto to_size = [&](const std::string& size) {
+    return padding("attribute { name: 'output_shape' type: INTS ints: [" + size + "] } ");
+  };
+  EXPECT_EQ(to_size("5, 4"), std::pair(Padding({1, 1, 1, 0}), Size2({0, 0})));
+  EXPECT_EQ(to_size("8, 5"), std::pair(Padding({0, 0, 0, 0}), Size2({1, 0})));
+  EXPECT_EQ(to_size("9, 5").first.top, -1);  // beyond what the kernel reaches
+}
+
 TEST(Onnx, SaysWhyANodeStaysOpaque) {
   const auto why = [](const std::string& node, const std::string& rest = "ir_version: 8 opset_import { version: 17 }") {
     std::string constants;

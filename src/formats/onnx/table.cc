@@ -1,8 +1,11 @@
 #include "formats/onnx/table.h"
 
+#include <array>
 #include <limits>
 #include <numeric>
+#include <utility>
 
+#include "graph/lines.h"
 #include "reducenet/error.h"
 
 // Each operator: how it is read, how it is written. References are to
@@ -30,15 +33,41 @@ void write(const Conv2d& op, NodeWriter& w) {
   set(node, "group", op.groups);
 }
 
+/// Pads a transposed convolution so that its output has the attribute output_shape, or, without, as many times its
+/// input's size as its stride; the odd element at the end (`upper`) or at the beginning.
+void pad_to_size(NodeReader& r, ConvTranspose2d& op, const Size2& kernel, bool upper) {
+  const bool to_size = r.integers("output_shape").has_value();
+  const Size2 wanted = to_size ? r.pair("output_shape", 1) : Size2{};
+  const std::optional<Shape> x = r.shape(0);
+  r.integers("pads");  // of no account then
+  Size2 less{}, more{};
+  for (size_t axis = 0; axis < 2; ++axis) {
+    const bool known = x && x->size() >= 3 && (is_line(x) || x->size() == 4);
+    const int64_t size = is_line(x) && axis == 0 ? 1 : known ? (*x)[x->size() - 2 + axis] : -1;
+    if (to_size && size < 1) return r.refuse("output_shape, and height or width not known");
+    const int64_t extent = op.dilation[axis] * (kernel[axis] - 1) + 1, stride = op.stride[axis];
+    const int64_t total = (to_size ? stride * (size - 1) - wanted[axis] : -stride) + extent + op.output_padding[axis];
+    if (total < 0 && (!to_size || -total >= stride)) return r.refuse("an output beyond what its kernel reaches");
+    if (total < 0) op.output_padding[axis] -= total;
+    less[axis] = std::max<int64_t>(total, 0) / 2;
+    more[axis] = std::max<int64_t>(total, 0) - less[axis];
+  }
+  op.padding = upper ? Padding{less[0], less[1], more[0], more[1]} : Padding{more[0], more[1], less[0], less[1]};
+}
+
 Op read_conv_transpose(NodeReader& r) {
   ConvTranspose2d op;
   op.stride = r.pair("strides", 1);
   op.dilation = r.pair("dilations", 1);
   op.output_padding = r.pair("output_padding", 0);
   op.groups = r.integer("group", 1);
-  if (r.integers("output_shape")) r.refuse("padding that follows from output_shape");
-  if (r.text("auto_pad", "NOTSET").starts_with("SAME")) r.refuse("auto_pad of a transposed convolution");
-  op.padding = r.padding(r.kernel(1), {1, 1}, op.dilation);
+  const Size2 kernel = r.kernel(1);
+  const std::string automatic = r.text("auto_pad", "NOTSET");
+  if (automatic.starts_with("SAME") || r.integers("output_shape")) {
+    pad_to_size(r, op, kernel, automatic == "SAME_UPPER");
+  } else {
+    op.padding = r.padding(kernel, {1, 1}, op.dilation);
+  }
   return op;
 }
 
@@ -192,43 +221,6 @@ Op read_transpose(NodeReader& r) {
 
 void write(const Transpose& op, NodeWriter& w) {
   set(w.emit("Transpose"), "perm", op.perm);
-}
-
-Op read_pad(NodeReader& r) {
-  Pad op;
-  const bool attributes = r.opset() < 11;
-  const std::string mode = r.text("mode", "constant");
-  if (mode == "reflect" || mode == "edge") {
-    op.mode = mode == "edge" ? Pad::Mode::edge : Pad::Mode::reflect;
-  } else if (mode != "constant") {
-    r.refuse("mode " + mode);
-  }
-  const std::vector<int64_t> pads =
-      attributes ? r.integers("pads").value_or(std::vector<int64_t>()) : r.fold_integers(1);
-  op.value = attributes ? r.real("value", 0) : r.fold_scalar(2, 0);
-  if (!is_float(r.dtype(0)) && op.value != 0) r.refuse("padding of integers by other than 0");
-  if (r.has(3)) r.refuse("pads for some axes only");
-  op.begin.assign(pads.begin(), pads.begin() + static_cast<std::ptrdiff_t>(pads.size() / 2));
-  op.end.assign(pads.begin() + static_cast<std::ptrdiff_t>(pads.size() / 2), pads.end());
-  r.keep(1);
-  return op;
-}
-
-void write(const Pad& op, NodeWriter& w) {
-  constexpr const char* kModes[] = {"constant", "reflect", "edge"};
-  std::vector<int64_t> pads = op.begin;
-  pads.insert(pads.end(), op.end.begin(), op.end.end());
-  if (w.opset() < 11) {
-    auto& node = w.emit("Pad");
-    set(node, "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
-    set(node, "pads", pads);
-    set(node, "value", op.value);
-    return;
-  }
-  std::vector<std::string> inputs = w.inputs();
-  inputs.push_back(w.constant("pads", Tensor::of({static_cast<int64_t>(pads.size())}, pads)));
-  if (op.value != 0) inputs.push_back(w.scalar("value", op.value));
-  set(w.emit("Pad", inputs), "mode", std::string(kModes[static_cast<size_t>(op.mode)]));
 }
 
 Op read_concat(NodeReader& r) {

@@ -183,6 +183,8 @@ void write(const Normalize& op, NodeWriter& w);
 Op read_lrn(NodeReader& r);
 void write(const Lrn& op, NodeWriter& w);
 Op read_repeat(NodeReader& r);
+Op read_pad(NodeReader& r);
+void write(const Pad& op, NodeWriter& w);
 
 // Rows of activations.cc.
 Op read_activation(NodeReader& r);
