@@ -49,6 +49,7 @@ void pad_to_size(NodeReader& r, ConvTranspose2d& op, const Size2& kernel, bool u
     const int64_t total = (to_size ? stride * (size - 1) - wanted[axis] : -stride) + extent + op.output_padding[axis];
     if (total < 0 && (!to_size || -total >= stride)) return r.refuse("an output beyond what its kernel reaches");
     if (total < 0) op.output_padding[axis] -= total;
+    if (r.opset() < 11 && total % 2 != 0) r.refuse("an odd element to leave out, before operator set 11 says where");
     less[axis] = std::max<int64_t>(total, 0) / 2;
     more[axis] = std::max<int64_t>(total, 0) - less[axis];
   }
