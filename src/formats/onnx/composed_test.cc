@@ -6,24 +6,27 @@
 namespace reducenet {
 namespace {
 
-TEST(OnnxComposed, ReadsABatchNormOfOneImagesStatisticsAsInstanceNormalization) {
-  const auto norm = [](const std::string& batch, const std::string& output) {
-    std::string constants;
+TEST(OnnxComposed, ReadsABatchNormOfAKernelByItsOwnStatisticsAsInstanceNormalization) {
+  const auto norm = [](const std::string& input, const std::string& batch, const std::string& output) {
+    std::string constants =
+        "initializer { data_type: 1 name: 'w' dims: " + batch + " dims: 3 dims: 1 float_data: [1, 2, 3";
+    constants += std::string(batch == "2" ? ", 4, 5, 6" : "") + "] } ";
     for (const char* name : {"a", "b", "c", "d"}) {
       constants += "initializer { dims: 3 data_type: 1 name: '" + std::string(name) + "' float_data: [1, 2, 3] } ";
     }
-    const std::vector<std::string> dims{batch, "3", "5"};
-    return read(model_of("input " + info("x", dims) + "output " + info(output, dims) + constants +
-                             "node { input: ['x', 'a', 'b', 'c', 'd'] output: ['y', 'm', 'v'] name: 'norm' op_type: "
+    const std::vector<std::string> dims{batch, "3", "1"};
+    return read(model_of("input " + info("x", dims) + "output " + info(output, dims) + constants + "node { input: ['" +
+                             input +
+                             "', 'a', 'b', 'c', 'd'] output: ['y', 'm', 'v'] name: 'norm' op_type: "
                              "'BatchNormalization' attribute { name: 'training_mode' type: INT i: 1 } "
                              "attribute { name: 'epsilon' type: FLOAT f: 0.25 } }",
                          "ir_version: 8 opset_import { version: 17 }"));
   };
-  const Graph graph = norm("1", "y");
+  const Graph graph = norm("w", "1", "y");
   EXPECT_TRUE(graph.nodes[0].op == Op(Normalize{.kind = Normalize::Kind::instance, .epsilon = 0.25}))
       << describe(graph.nodes[0].op);
   EXPECT_EQ(graph.nodes[0].inputs.size(), 3u);
-  for (const Graph& kept : {norm("2", "y"), norm("batch", "y"), norm("1", "m")}) {
+  for (const Graph& kept : {norm("x", "1", "y"), norm("w", "2", "y"), norm("w", "1", "m")}) {
     const auto* const opaque = std::get_if<Opaque>(&kept.nodes[0].op);
     ASSERT_NE(opaque, nullptr) << describe(kept.nodes[0].op);
     EXPECT_NE(opaque->why.find("model.eval()"), std::string::npos) << opaque->why;

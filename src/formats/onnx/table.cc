@@ -81,11 +81,11 @@ void write(const ConvTranspose2d& op, NodeWriter& w) {
   set(node, "group", op.groups);
 }
 
-/// By the statistics of a batch of one, each image's own: the instance normalisation of the first three inputs.
-/// Exporters write the standardised kernels of BiT and the NFNets so.
-Op read_batch_norm_of_one(NodeReader& r) {
+/// By the statistics of a batch of one, the instance normalisation of the first three inputs. Exporters write the
+/// standardised kernels of BiT and the NFNets so; of an image it would mean a network that was not ready for export.
+Op read_norm_of_kernel(NodeReader& r) {
   const std::optional<Shape> shape = r.shape(0);
-  if (!shape || shape->size() < 3 || shape->front() != 1 || r.uses_more_outputs()) {
+  if (!r.constant(0) || shape->size() < 3 || shape->front() != 1 || r.uses_more_outputs()) {
     r.refuse("it uses the statistics of the batch (training mode): " + std::string(kExportForInference));
   }
   r.keep(3);
@@ -99,7 +99,7 @@ Op read_batch_norm(NodeReader& r) {
   op.momentum = 1 - r.real("momentum", 0.9f);
   if (r.opset() < 9 && r.integer("spatial", 1) == 0) r.refuse("statistics for each position (spatial = 0)");
   const bool training = r.opset() < 14 ? r.names_more_outputs() : r.integer("training_mode", 0) != 0;
-  return training ? read_batch_norm_of_one(r) : op;
+  return training ? read_norm_of_kernel(r) : op;
 }
 
 void write(const BatchNorm& op, NodeWriter& w) {
