@@ -283,8 +283,8 @@ void run(const Softmax& op, const Call<T>& call) {
 }
 
 template <class T>
-void run(const Opaque&, const Call<T>&) {
-  throw Error(ErrorKind::unsupported, "this op is not one that ReduceNet can execute");
+void run(const Opaque& op, const Call<T>&) {
+  throw Error(ErrorKind::unsupported, "this op is not one that ReduceNet can execute: " + op.why);
 }
 
 /// What an integer type keeps of a number: whole, and modulo 2 to its bits. NaN stays.

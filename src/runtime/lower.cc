@@ -110,7 +110,9 @@ class Lowering {
     }
   }
 
-  void lower(const Opaque&, const Node& node) { refuse(node, "this op is not one that ReduceNet can execute"); }
+  void lower(const Opaque& op, const Node& node) {
+    refuse(node, "this op is not one that ReduceNet can execute: " + op.why);
+  }
   void lower(const OneOf<Compare, Where, Variadic, Lrn, ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape,
                          Arange, Cast> auto&,
              const Node& node) {
