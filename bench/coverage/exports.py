@@ -82,9 +82,9 @@ def main():
                 folder = pathlib.Path(folder)
                 path = folder / f"{name}.onnx"
                 try:
-                    version = {"opset_version": options.opset if exporter == "dynamo" else 17}
                     torch.onnx.export(network(name), (torch.randn(1, 3, PIXELS, PIXELS),), str(path), verbose=False,
-                                      dynamo=exporter == "dynamo", **version)
+                                      dynamo=exporter == "dynamo",
+                                      opset_version=options.opset if exporter == "dynamo" else 17)
                 except Exception as error:  # PyTorch's, not ours
                     row["not exported"] = (str(error) or type(error).__name__).splitlines()[0]
                     continue

@@ -13,12 +13,10 @@ bool has(const std::string& labels, char label) {
   return labels.find(label) != std::string::npos;
 }
 
-/// Where in `labels` each label of `order` stands; −1 where it does not.
+/// Where in `labels` each label of `order`, which it has, stands.
 std::vector<int64_t> places(const std::string& labels, const std::string& order) {
   std::vector<int64_t> found;
-  for (const char label : order) {
-    found.push_back(has(labels, label) ? static_cast<int64_t>(labels.find(label)) : -1);
-  }
+  for (const char label : order) found.push_back(static_cast<int64_t>(labels.find(label)));
   return found;
 }
 
@@ -91,18 +89,9 @@ class Einsum {
     return Transpose{perm};
   }
 
-  int64_t together(const std::string& labels) {
-    int64_t product = 1;
-    for (const char label : labels) {
-      if (sizes_.at(label) < 0) r_.refuse("sizes that are not known");
-      product *= std::max<int64_t>(sizes_.at(label), 0);
-    }
-    return product;
-  }
-
-  Shape sizes_of(const std::string& labels) {
+  Shape sizes_of(const std::string& labels) const {
     Shape sizes;
-    for (const char label : labels) sizes.push_back(together({label}));
+    for (const char label : labels) sizes.push_back(sizes_.at(label));
     return sizes;
   }
 
@@ -118,7 +107,7 @@ class Einsum {
     if (!in_order(perm)) x = r_.step(stem, Transpose{perm}, {x});
     if (!joins_ || (rows.size() == 1 && columns.size() == 1)) return x;
     Shape to = sizes_of(shared);
-    to.insert(to.end(), {together(rows), together(columns)});
+    to.insert(to.end(), {element_count(sizes_of(rows)), element_count(sizes_of(columns))});
     return reshaped(x, stem + ".matrix", to);
   }
 
@@ -136,7 +125,8 @@ class Einsum {
     }
     const bool one_each = summed.size() == 1 && columns.size() == 1;
     joins_ = !one_each || (rows.size() != 1 && (rows.empty() || !shared.empty()));  // else a matrix for all rows
-    if (joins_) together(operands_[0] + operands_[1]);                              // refuses what is not known
+    const bool known = std::ranges::none_of(sizes_, [](const auto& entry) { return entry.second < 0; });
+    if (joins_ && !known) r_.refuse("sizes that are not known");
     if (!r_.refusal().empty()) return Identity{};
     const ValueId left = matrix(0, shared, rows, summed), right = matrix(1, shared, summed, columns);
     const std::vector<int64_t> perm = places(shared + rows + columns, out_);

@@ -46,20 +46,47 @@ O kind_named(const std::string& type) {
   return op;
 }
 
+/// Puts the numbers of some axes, which may be counted from the end, among those of all axes of the input; refuses an
+/// axis that it does not have.
+template <class T>
+void put_at_axes(NodeReader& r, const std::vector<int64_t>& axes, const std::vector<T>& numbers, std::vector<T>& all) {
+  for (size_t i = 0; i < axes.size() && i < numbers.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + std::ssize(all) : axes[i];
+    if (axis < 0 || axis >= std::ssize(all)) return r.refuse("an axis that its input does not have");
+    all[static_cast<size_t>(axis)] = numbers[i];
+  }
+}
+
 /// Pads that stand for the axes of the fourth input, as pads of all axes.
 void pad_axes(NodeReader& r, Pad& op) {
   const std::vector<int64_t> axes = r.fold_integers(3);
   const std::optional<Shape> x = r.shape(0);
   if (!x) return r.refuse("pads for some axes of a value that has an unknown number of them");
-  const std::vector<int64_t> begin = std::exchange(op.begin, Shape(x->size()));
-  const std::vector<int64_t> end = std::exchange(op.end, Shape(x->size()));
-  for (size_t i = 0; i < axes.size() && i < begin.size(); ++i) {
-    const int64_t axis = axes[i] < 0 ? axes[i] + std::ssize(*x) : axes[i];
-    if (axis < 0 || axis >= std::ssize(*x)) return r.refuse("pads for an axis that its input does not have");
-    op.begin[static_cast<size_t>(axis)] = begin[i];
-    op.end[static_cast<size_t>(axis)] = end[i];
+  if (axes.size() != op.begin.size()) r.refuse("as many pads as axes, twice, are needed");
+  for (std::vector<int64_t>* const side : {&op.begin, &op.end}) {
+    put_at_axes(r, axes, std::exchange(*side, Shape(x->size())), *side);
   }
-  if (axes.size() != begin.size()) r.refuse("as many pads as axes, twice, are needed");
+}
+
+/// Scales or sizes of some axes, as those of all.
+void resize_axes(NodeReader& r, const std::vector<int64_t>& axes) {
+  const bool by_size = r.has(3);
+  const Tensor* const given = r.constant(by_size ? 3 : 2);
+  const std::optional<Shape> x = r.shape(0);
+  if (!given || !x || given->size() != std::ssize(axes)) return r.refuse("axes of what is not constant");
+  if (by_size && std::ranges::any_of(*x, [](int64_t size) { return size < 0; })) {
+    return r.refuse("sizes of some axes, and others not known");
+  }
+  std::vector<double> all(x->size(), 1);
+  if (by_size) std::ranges::copy(*x, all.begin());
+  put_at_axes(r, axes, given->to_doubles(), all);
+  if (!r.refusal().empty()) return;
+  const Tensor full = Tensor::from_doubles({std::ssize(all)}, all).cast(given->dtype());
+  if (by_size) {
+    r.read({r.input(0), {}, {}, r.constant("sizes", full)});
+  } else {
+    r.read({r.input(0), {}, r.constant("scales", full)});
+  }
 }
 
 }  // namespace
@@ -245,32 +272,6 @@ E chosen(NodeReader& r, const char* attribute, const char* const (&names)[N], E 
 }  // namespace
 
 // Upsample-9 and Resize-10 take x, scales; element i comes from ⌊i/scale⌋, or lies at i/scale.
-/// Scales or sizes of some axes, as those of all.
-void resize_axes(NodeReader& r, const std::vector<int64_t>& axes) {
-  const bool by_size = r.has(3);
-  const Tensor* const given = r.constant(by_size ? 3 : 2);
-  const std::optional<Shape> x = r.shape(0);
-  if (!given || !x || given->size() != std::ssize(axes)) return r.refuse("axes of what is not constant");
-  if (by_size && std::ranges::any_of(*x, [](int64_t size) { return size < 0; })) {
-    return r.refuse("sizes of some axes, and others not known");
-  }
-  std::vector<double> all(x->size(), 1);
-  if (by_size) std::ranges::copy(*x, all.begin());
-  const std::vector<double> numbers = given->to_doubles();
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const int64_t axis = axes[i] < 0 ? axes[i] + std::ssize(*x) : axes[i];
-    if (axis < 0 || axis >= std::ssize(*x)) return r.refuse("an axis that its input does not have");
-    all[static_cast<size_t>(axis)] = numbers[i];
-  }
-  if (!r.refusal().empty()) return;
-  const Tensor full = Tensor::from_doubles({std::ssize(all)}, all).cast(given->dtype());
-  if (by_size) {
-    r.read({r.input(0), {}, {}, r.constant("sizes", full)});
-  } else {
-    r.read({r.input(0), {}, r.constant("scales", full)});
-  }
-}
-
 Op read_resize(NodeReader& r) {
   Resize op;
   op.mode = chosen(r, "mode", kModes, Resize::Mode::nearest);
