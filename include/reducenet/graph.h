@@ -38,6 +38,9 @@ struct Value {
   std::optional<Tensor> constant;
   /// Names of symbolic dimensions, by position ("" where none); only for graph inputs and outputs.
   std::vector<std::string> dim_names;
+
+  /// A constant, of its tensor's shape and element type.
+  static Value of(std::string name, Tensor constant);
 };
 
 /// One operation. Inputs and outputs are in the op's order; an absent optional input is ValueId{}.
@@ -74,6 +77,8 @@ struct Graph {
   NodeId find_node(std::string_view node_name) const;
 
   ValueId add_value(Value value);
+  /// A constant under the first free name of `stem` (unique_name).
+  ValueId add_constant(std::string_view stem, Tensor constant);
   /// A name that no value or node has: `stem`, or `stem.2`, `stem.3`…
   std::string unique_name(std::string_view stem) const;
 };

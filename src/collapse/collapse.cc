@@ -28,10 +28,7 @@ void settle_sum(Graph& graph, Node& node, const std::array<double, 2>& weights) 
     if (weights[i] == 1) continue;
     const std::string name = graph.unique_name(node.name + ".scaled");
     const DType dtype = graph[node.inputs[i]].dtype;
-    const ValueId factor = graph.add_value({.name = graph.unique_name(name + ".factor"),
-                                            .dtype = dtype,
-                                            .shape = Shape{},
-                                            .constant = Tensor::filled({}, weights[i], dtype)});
+    const ValueId factor = graph.add_constant(name + ".factor", Tensor::filled({}, weights[i], dtype));
     const ValueId scaled = graph.add_value({.name = name, .dtype = dtype});
     graph.nodes.push_back(
         {.name = name, .op = Binary{Binary::Kind::mul}, .inputs = {node.inputs[i], factor}, .outputs = {scaled}});

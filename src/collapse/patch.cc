@@ -3,9 +3,7 @@
 namespace reducenet {
 
 ValueId Patch::constant(std::string_view stem, Tensor value) {
-  Value made{.name = std::string(stem), .dtype = value.dtype(), .shape = value.shape()};
-  made.constant = std::move(value);
-  values_.push_back(std::move(made));
+  values_.push_back(Value::of(std::string(stem), std::move(value)));
   return {static_cast<int32_t>(graph_->values.size() + values_.size() - 1)};
 }
 

@@ -89,10 +89,7 @@ Graph to_single(const Graph& graph, const Graph& original) {
     return id;
   };
   const auto constant = [&](const std::string& stem, Tensor tensor) {
-    const std::string name = original.unique_name(stem);
-    Value value{.name = name, .dtype = tensor.dtype(), .shape = tensor.shape()};
-    value.constant = std::move(tensor);
-    return single.add_value(std::move(value));
+    return single.add_value(Value::of(original.unique_name(stem), std::move(tensor)));
   };
   single.inputs.push_back(single.add_value(input));
   const ValueId result = single.add_value(output);

@@ -91,9 +91,7 @@ ValueId GraphBuilder::node(const std::string& name, Op op, std::vector<ValueId> 
 }
 
 ValueId GraphBuilder::constant(const std::string& name, Tensor value) {
-  const DType dtype = value.dtype();
-  Shape shape = value.shape();
-  return graph_.add_value({.name = name, .dtype = dtype, .shape = std::move(shape), .constant = std::move(value)});
+  return graph_.add_value(Value::of(name, std::move(value)));
 }
 
 void GraphBuilder::output(ValueId value) {

@@ -20,6 +20,12 @@ std::string label(const Node& node) {
 
 }  // namespace
 
+Value Value::of(std::string name, Tensor constant) {
+  const DType dtype = constant.dtype();
+  Shape shape = constant.shape();
+  return {.name = std::move(name), .dtype = dtype, .shape = std::move(shape), .constant = std::move(constant)};
+}
+
 const Tensor* Graph::constant(ValueId id) const {
   if (!id) return nullptr;
   const auto& constant = (*this)[id].constant;
@@ -43,6 +49,10 @@ NodeId Graph::find_node(std::string_view node_name) const {
 ValueId Graph::add_value(Value value) {
   values.push_back(std::move(value));
   return {static_cast<int32_t>(values.size() - 1)};
+}
+
+ValueId Graph::add_constant(std::string_view stem, Tensor constant) {
+  return add_value(Value::of(unique_name(stem), std::move(constant)));
 }
 
 std::string Graph::unique_name(std::string_view stem) const {

@@ -74,10 +74,8 @@ void set_shape_input(Graph& graph, Node& node, int64_t axis, int64_t size) {
   std::vector<int64_t> shape = graph.constant(node.inputs[1])->to_ints();
   if (shape[static_cast<size_t>(axis)] <= 0) return;  // copied or inferred
   shape[static_cast<size_t>(axis)] = size;
-  Value value{.name = graph.unique_name(node.name + ".shape"), .dtype = DType::i64, .shape = Shape{}, .constant = {}};
-  value.constant = Tensor::of({static_cast<int64_t>(shape.size())}, std::span<const int64_t>(shape));
-  value.shape = value.constant->shape();
-  node.inputs[1] = graph.add_value(std::move(value));
+  node.inputs[1] =
+      graph.add_constant(node.name + ".shape", Tensor::of({std::ssize(shape)}, std::span<const int64_t>(shape)));
 }
 
 void apply(const ChannelEdit& edit, const Cut& cut, Graph& graph) {

@@ -13,9 +13,7 @@ class Composition {
   Composition(Graph& graph, std::vector<Node>& nodes, const Node& node) : graph_(graph), nodes_(nodes), node_(node) {}
 
   ValueId constant(const std::string& what, Tensor numbers) {
-    Value value{.name = graph_.unique_name(node_.name + "." + what), .dtype = DType::f32, .shape = numbers.shape()};
-    value.constant = std::move(numbers);
-    return graph_.add_value(std::move(value));
+    return graph_.add_constant(node_.name + "." + what, std::move(numbers));
   }
   ValueId scalar(const std::string& what, double number) { return constant(what, Tensor::filled({}, number)); }
 

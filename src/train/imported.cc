@@ -30,9 +30,7 @@ void copy_constants(Graph& graph) {
       continue;
     }
     Value& value = graph[node.outputs[0]];
-    value.constant = *constant;
-    value.dtype = constant->dtype();
-    value.shape = constant->shape();
+    value = Value::of(value.name, *constant);
   }
   graph.nodes = std::move(nodes);
 }
@@ -123,10 +121,7 @@ void settle_kernels(Graph& graph) {
     for (size_t i = 1; has_parameters(node.op) && i < node.inputs.size(); ++i) {
       const auto found = known.find(node.inputs[i].index);
       if (found == known.end()) continue;
-      node.inputs[i] = graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + ".value"),
-                                        .dtype = found->second.dtype(),
-                                        .shape = found->second.shape(),
-                                        .constant = found->second});
+      node.inputs[i] = graph.add_constant(graph[node.inputs[i]].name + ".value", found->second);
     }
   }
   remove_dead(graph);

@@ -33,8 +33,7 @@ Tensor from_torch(const at::Tensor& tensor) {
 }
 
 ValueId add_constant(Graph& graph, const std::string& name, const at::Tensor& tensor) {
-  return graph.add_value(
-      {.name = graph.unique_name(name), .shape = tensor.sizes().vec(), .constant = from_torch(tensor.to(at::kFloat))});
+  return graph.add_constant(name, from_torch(tensor.to(at::kFloat)));
 }
 
 /// Values while a forward runs. A value made for several readers may be one tensor for each.

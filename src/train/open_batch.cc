@@ -36,10 +36,7 @@ void reshape_by_strides(Graph& graph) {
     if (!shape || *shape != Shape{indices->size()} || indices->to_ints() != in_order) continue;
     const Shape sizes = indices->shape();
     const ValueId target =
-        graph.add_value({.name = graph.unique_name(node.name + ".shape"),
-                         .dtype = DType::i64,
-                         .shape = Shape{std::ssize(sizes)},
-                         .constant = Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes))});
+        graph.add_constant(node.name + ".shape", Tensor::of({std::ssize(sizes)}, std::span<const int64_t>(sizes)));
     node.op = Reshape{};
     node.inputs = {graph[row].inputs.at(0), target};
   }
@@ -98,11 +95,7 @@ void open_targets(Graph& graph, int64_t exported) {
       sizes = *to;
     }
     reshape->allow_zero = false;
-    Value open{.name = graph.unique_name(graph[node.inputs[1]].name + ".open"),
-               .dtype = DType::i64,
-               .shape = target->shape(),
-               .constant = with_open_batch(std::move(sizes))};
-    node.inputs[1] = graph.add_value(std::move(open));
+    node.inputs[1] = graph.add_constant(graph[node.inputs[1]].name + ".open", with_open_batch(std::move(sizes)));
   }
 }
 
@@ -241,10 +234,7 @@ void settle_numbers(Graph& graph) {
       if (found == settled.end()) continue;
       const bool open = found->second != two.at(found->first);
       const auto put = [&](const std::string& what, const Tensor& value) {
-        return graph.add_value({.name = graph.unique_name(graph[node.inputs[i]].name + what),
-                                .dtype = value.dtype(),
-                                .shape = value.shape(),
-                                .constant = value});
+        return graph.add_constant(graph[node.inputs[i]].name + what, value);
       };
       if (open && std::holds_alternative<Resize>(node.op) && i == 3) {
         const std::optional<Tensor> scales = scales_of(found->second, graph[node.inputs[0]].shape);

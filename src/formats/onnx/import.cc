@@ -182,9 +182,7 @@ class Importer {
           kept.Add()->set_name(tensor.name());  // its place
         } else {
           const bool raw = is_raw(tensor);
-          Tensor constant = tensors_.read(tensor);
-          add_value(
-              {.name = tensor.name(), .dtype = constant.dtype(), .shape = constant.shape(), .constant = constant});
+          add_value(Value::of(tensor.name(), tensors_.read(tensor)));
           strip(tensor, raw);
           kept.Add()->Swap(&tensor);
         }
@@ -224,8 +222,7 @@ class Importer {
       std::optional<Tensor> constant;
       if (single) constant = naming("Constant '" + node.output(0) + "'", [&] { return constant_of(node, tensors_); });
       if (constant) {
-        add_value(
-            {.name = node.output(0), .dtype = constant->dtype(), .shape = constant->shape(), .constant = *constant});
+        add_value(Value::of(node.output(0), *std::move(constant)));
         continue;
       }
       tensors_.make_inline(node);

@@ -18,11 +18,7 @@ class Writer {
  public:
   explicit Writer(Graph graph) : graph_(std::move(graph)) {}
 
-  ValueId constant(const std::string& name, Tensor tensor) {
-    Value value{.name = graph_.unique_name(name), .dtype = tensor.dtype(), .shape = tensor.shape()};
-    value.constant = std::move(tensor);
-    return graph_.add_value(std::move(value));
-  }
+  ValueId constant(const std::string& name, Tensor tensor) { return graph_.add_constant(name, std::move(tensor)); }
   ValueId scalar(const std::string& name, double value) {
     return constant(name, Tensor::filled({}, value, DType::f32));
   }

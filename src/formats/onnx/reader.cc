@@ -198,10 +198,7 @@ ValueId NodeReader::step(const std::string& stem, Op op, std::vector<ValueId> in
 
 ValueId NodeReader::constant(const std::string& stem, const Tensor& value) {
   rewritten_ = true;
-  return graph_.add_value({.name = graph_.unique_name(proto_.output(0) + "." + stem),
-                           .dtype = value.dtype(),
-                           .shape = value.shape(),
-                           .constant = value});
+  return graph_.add_constant(proto_.output(0) + "." + stem, value);
 }
 
 ValueId NodeReader::scalar(const std::string& stem, double value) {
