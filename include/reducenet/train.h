@@ -88,6 +88,9 @@ struct Recipe {
     int64_t ramp = 1, hold = 1;  ///< gate: epochs in which a group fades, and in which it then settles
     double bound = 0.01;  ///< gate: a group goes back when validation top-1 is by more than this below the best before
     int64_t retries = 1;  ///< gate: a group that went back is tried again so often, each time twice as slowly
+
+    /// False: the network stays deep.
+    bool begins() const { return start < 1; }
   } fade;
 
   struct Finetune {

@@ -193,7 +193,7 @@ class Gate : public FadeControl {
 }  // namespace
 
 std::unique_ptr<FadeControl> make_control(const FadePlan& plan) {
-  if (plan.fade.start >= 1) return std::make_unique<Schedule>(plan);  // there is nothing to control
+  if (!plan.fade.begins()) return std::make_unique<Schedule>(plan);  // there is nothing to control
   switch (plan.fade.control) {
     case Control::schedule:
       return std::make_unique<Schedule>(plan);

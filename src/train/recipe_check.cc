@@ -12,7 +12,7 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   const auto require = [](bool holds, const std::string& why) {
     if (!holds) throw Error(ErrorKind::usage, why);
   };
-  const bool fades = recipe.fade.start < 1;
+  const bool fades = recipe.fade.begins();
   require(!fades || recipe.fade.start <= recipe.fade.end, "fade.start lies after fade.end");
   require(fades || recipe.distill.teacher != "self",
           "distill.teacher = self is the network when its fading begins, and with fade.start = 1 it never does");
@@ -57,8 +57,8 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "select.by: the network has learnt nothing when survivors are chosen: set fade.start above 0");
 }
 
-void check_same_recipe(Recipe now, const std::string& before, const std::filesystem::path& checkpoint) {
-  Recipe then = parse_recipe(before, checkpoint.string());
+void check_same_recipe(Recipe now, const std::string& before, const std::filesystem::path& file) {
+  Recipe then = parse_recipe(before, file.string());
   then.train.threads = now.train.threads;
   then.data.path = now.data.path;
   std::istringstream now_lines(print(now)), then_lines(print(then));
@@ -66,7 +66,7 @@ void check_same_recipe(Recipe now, const std::string& before, const std::filesys
     if (a.starts_with('[')) section = a;
     if (a != b) {
       throw Error(ErrorKind::usage,
-                  fmt::format("{} comes from another recipe: {} {}, now {}", checkpoint.string(), section, b, a));
+                  fmt::format("{} comes from another recipe: {} {}, now {}", file.string(), section, b, a));
     }
   }
 }

@@ -7,8 +7,8 @@ namespace reducenet::train {
 /// Error(usage) when the recipe's settings contradict one another, or the options.
 void check_recipe(const Recipe& recipe, const Options& options);
 
-/// Error(usage) naming the first setting in which the recipe differs from `before`, the one of a checkpoint, except for
-/// those that do not change what is computed.
-void check_same_recipe(Recipe now, const std::string& before, const std::filesystem::path& checkpoint);
+/// Error(usage) naming the first setting in which the recipe differs from `before`, the one in a file (a checkpoint,
+/// the figures of an experiment), except for those that do not change what is computed.
+void check_same_recipe(Recipe now, const std::string& before, const std::filesystem::path& file);
 
 }  // namespace reducenet::train

@@ -86,7 +86,7 @@ int64_t fade_rank(Recipe::Order order, int64_t index, int64_t count) {
 }
 
 double fade_lambda(const Recipe::Fade& fade, double t, int64_t index, int64_t count) {
-  if (fade.start >= 1) return 1;  // it never begins
+  if (!fade.begins()) return 1;
   if (t >= fade.end) return 0;
   double start = fade.start, width = fade.end - fade.start;
   if (fade.order != Recipe::Order::together) {
