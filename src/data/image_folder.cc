@@ -153,7 +153,8 @@ class Decoder {
     if (image.height != set_.height || image.width != set_.width || image.channels != set_.channels) {
       const bool same_size = image.height == set_.height && image.width == set_.width;
       throw Error(ErrorKind::bad_input, name + " is " + size_text(image) + " but " + first_ + "; ask for " +
-                                            (same_size ? "1 or 3 channels" : "a size to resize to"));
+                                            (same_size ? "1 or 3 channels (in a recipe: model.channels)"
+                                                       : "one size (in a recipe: model.height and model.width)"));
     }
     std::copy(image.pixels.begin(), image.pixels.end(), set_.pixels.begin() + position * set_.image_bytes());
     decoded_[static_cast<size_t>(position)] = 1;

@@ -149,9 +149,9 @@ TEST_P(ImageFolder, NothingDecodes) {
 
 TEST_P(ImageFolder, DifferentSizesNameBothFilesUnlessASizeIsAskedFor) {
   const fs::path root = write({{"train/a/1.png", flat(1)}, {"train/a/2.png", flat(2, 5, 4)}});
-  EXPECT_EQ(error_of([&] { load_images(root, Split::train); }), "3: " + name(root, "train/a/2.png") +
-                                                                    " is 5×4 RGB but " + name(root, "train/a/1.png") +
-                                                                    " is 4×4 RGB; ask for a size to resize to");
+  EXPECT_EQ(error_of([&] { load_images(root, Split::train); }),
+            "3: " + name(root, "train/a/2.png") + " is 5×4 RGB but " + name(root, "train/a/1.png") +
+                " is 4×4 RGB; ask for one size (in a recipe: model.height and model.width)");
   LoadImagesOptions options;
   options.height = 3;
   options.width = 2;
@@ -164,9 +164,9 @@ TEST_P(ImageFolder, DifferentSizesNameBothFilesUnlessASizeIsAskedFor) {
 
 TEST_P(ImageFolder, GreyAmongColour) {
   const fs::path root = write({{"train/a/1.png", flat(1)}, {"train/a/2.png", flat(2, 4, 4, 1)}});
-  EXPECT_EQ(error_of([&] { load_images(root, Split::train); }), "3: " + name(root, "train/a/2.png") +
-                                                                    " is 4×4 grey but " + name(root, "train/a/1.png") +
-                                                                    " is 4×4 RGB; ask for 1 or 3 channels");
+  EXPECT_EQ(error_of([&] { load_images(root, Split::train); }),
+            "3: " + name(root, "train/a/2.png") + " is 4×4 grey but " + name(root, "train/a/1.png") +
+                " is 4×4 RGB; ask for 1 or 3 channels (in a recipe: model.channels)");
   LoadImagesOptions options;
   options.channels = 3;
   EXPECT_EQ(load_images(root, Split::train, options).image(1)[47], 2);
