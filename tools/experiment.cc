@@ -10,6 +10,7 @@
 #include "reducenet/formats.h"
 #include "reducenet/runtime.h"
 #include "reducenet/verify.h"
+#include "train/recipe_check.h"
 
 namespace reducenet::cli {
 namespace {
@@ -22,10 +23,10 @@ int64_t count_layers(const Graph& graph) {
 }
 
 /// The recipe without where files lay on this machine.
-std::string shown(train::Recipe recipe) {
+train::Recipe shown(train::Recipe recipe) {
   recipe.data.path = std::filesystem::path(recipe.data.path).filename().string();
   recipe.distill.teacher = std::filesystem::path(recipe.distill.teacher).filename().string();
-  return print(recipe);
+  return recipe;
 }
 
 /// The faster one here of two forms: every merge that saves multiply-accumulates, which may take more nodes, and one
@@ -80,12 +81,18 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
                       {"train_epochs", trained.epochs},
                       {"train_seconds", trained.seconds},
                       {"images_per_s", trained.images_per_s},
-                      {"recipe", shown(experiment.recipe)},
+                      {"recipe", print(shown(experiment.recipe))},
                       {"machine", machine()}};
   if (Json selection = read_json(folder / "survivors.json"); !selection.is_null()) {
     figures["selection"] = std::move(selection);
   }
   figures.update(measure_latency(collapsed.graph));
+  return figures;
+}
+
+Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe) {
+  Json figures = read_json(file);
+  if (!figures.is_null()) train::check_same_recipe(shown(recipe), figures.value("recipe", ""), file);
   return figures;
 }
 

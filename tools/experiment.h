@@ -35,4 +35,8 @@ struct ExperimentOptions {
 /// runtime's, at batch 1 on one thread. Error(check_failed) when the collapse is not certified.
 std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options);
 
+/// The figures in a file, or null when it is not there. Error(usage) naming the file and the setting when they are of
+/// another recipe; where data and teacher lie does not matter.
+Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe);
+
 }  // namespace reducenet::cli

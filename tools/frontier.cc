@@ -54,12 +54,18 @@ std::vector<const FrontierCell*> cells_to_run(const std::vector<FrontierCell>& c
   return found;
 }
 
-/// The cell as an experiment: with its teacher, and its start on disk.
-Experiment experiment_of(const FrontierCell& cell, const Options& options) {
-  Experiment experiment{cell.name, cell.recipe, options.out / cell.name, {}};
-  if (!cell.deep.empty() && cell.recipe.distill.teacher == "self") {
-    experiment.recipe.distill.teacher = model_of(options, cell.deep).string();
+/// The cell's recipe with its teacher: the finished deep network, where a network would teach itself.
+train::Recipe recipe_of(const FrontierCell& cell, const Options& options) {
+  train::Recipe recipe = cell.recipe;
+  if (!cell.deep.empty() && recipe.distill.teacher == "self") {
+    recipe.distill.teacher = model_of(options, cell.deep).string();
   }
+  return recipe;
+}
+
+/// The cell as an experiment, its start on disk.
+Experiment experiment_of(const FrontierCell& cell, const Options& options) {
+  Experiment experiment{cell.name, recipe_of(cell, options), options.out / cell.name, {}};
   switch (cell.kind) {
     case FrontierCell::Kind::trunk:
     case FrontierCell::Kind::deep:
@@ -224,6 +230,7 @@ Result frontier(Options options) {
     }
     return result;
   }
+  for (const FrontierCell& cell : cells) read_figures(options.result_of(cell.name), recipe_of(cell, options));
   if (options.measure) measure_again(cells, options);
   const StopOnSignal guard;
   options.run.stop = &guard.requested();

@@ -2,6 +2,9 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "experiment.h"
 #include "progress.h"
@@ -11,6 +14,8 @@
 #include "reducenet/runtime.h"
 #include "signals.h"
 #include "table.h"
+#include "train/graphs.h"
+#include "train/sources.h"
 #include "verbs.h"
 
 namespace reducenet::cli {
@@ -48,15 +53,22 @@ class Squeeze {
 
  private:
   std::vector<int64_t> widths(double multiple) const;
-  double deployed_ms(const std::vector<int64_t>& widths) const;
-  /// Index of the best middle at these ends.
-  size_t widen_middle(const std::vector<int64_t>& widths);
+  train::Recipe recipe_of(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) const;
+  /// Deep, as its training begins.
+  Graph network(const std::vector<int64_t>& widths, int64_t expansion) const;
+  /// What to say when the network that `network` is deployed as takes too long.
+  std::optional<std::string> over_budget(const std::vector<int64_t>& widths, int64_t expansion, const Graph& network);
+  /// Index of the best middle at these ends; none when the first is over the budget.
+  std::optional<size_t> widen_middle(const std::vector<int64_t>& widths);
   Tried train(const std::vector<int64_t>& widths, int64_t expansion);
   Json train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed);
+  std::string command_of(const Tried& tried) const;
   bool over_time() const { return recipe_.squeeze.hours > 0 && seconds_ > 3600 * recipe_.squeeze.hours; }
 
   train::Recipe recipe_;
   const Options& options_;
+  ImageSet images_;                       ///< the test images, for their form alone
+  std::map<int64_t, double> ms_by_macs_;  ///< what is deployed of different middles is mostly one network
   std::vector<Tried> tried_;
   size_t chosen_ = 0;
   double seconds_ = 0;
@@ -71,30 +83,39 @@ std::vector<int64_t> Squeeze::widths(double multiple) const {
   return found;
 }
 
-/// The middle is no part of what is deployed, so the ends alone decide.
-double Squeeze::deployed_ms(const std::vector<int64_t>& widths) const {
-  const ImageSet images = load_images(recipe_.data.path, Split::test,
-                                      {.channels = recipe_.model.options.channels, .cache = options_.run.cache});
-  ArchOptions arch = recipe_.model.options;
-  arch.widths = widths;
-  arch.channels = images.channels;
-  if (arch.height == 0) arch.height = images.height, arch.width = images.width;
-  arch.classes = std::max<int64_t>(2, static_cast<int64_t>(images.class_names.size()));
-  const Graph graph = faded(build(recipe_.model.arch, arch));
-  return bench(Plan(collapse(graph, {.target = Target::plan}).graph, {.batch = 1, .threads = 1}), 0.5).median_ms;
-}
-
-Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) {
-  const std::string name = fmt::format("w{}-e{}-s{}", fmt::join(widths, "-"), expansion, seed);
-  const fs::path result = options_.out / "cells" / (name + ".json");
-  Json json = read_json(result);
-  if (!json.is_null()) return json;
+train::Recipe Squeeze::recipe_of(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) const {
   train::Recipe recipe = recipe_;
   recipe.frontier = {};
   recipe.squeeze = {};
   recipe.model.options.widths = widths;
   recipe.model.options.expansion = expansion;
   recipe.train.seed = seed;
+  return recipe;
+}
+
+Graph Squeeze::network(const std::vector<int64_t>& widths, int64_t expansion) const {
+  train::Recipe recipe = recipe_of(widths, expansion, recipe_.squeeze.seeds.at(0));
+  recipe.select = {};
+  return train::build_network(recipe, {}, {}, images_);
+}
+
+std::optional<std::string> Squeeze::over_budget(const std::vector<int64_t>& widths, int64_t expansion,
+                                                const Graph& network) {
+  if (recipe_.squeeze.milliseconds <= 0) return std::nullopt;
+  const Graph deployed = collapse(faded(network), {.target = Target::plan}).graph;
+  const auto [ms, fresh] = ms_by_macs_.try_emplace(count_macs(deployed));
+  if (fresh) ms->second = bench(Plan(deployed, {.batch = 1, .threads = 1}), 0.5).median_ms;
+  if (ms->second <= recipe_.squeeze.milliseconds) return std::nullopt;
+  return fmt::format("widths {}, expansion {} would take {:.3f} ms: over the budget of {} ms", fmt::join(widths, ", "),
+                     expansion, ms->second, recipe_.squeeze.milliseconds);
+}
+
+Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) {
+  const std::string name = fmt::format("w{}-e{}-s{}", fmt::join(widths, "-"), expansion, seed);
+  const fs::path result = options_.out / "cells" / (name + ".json");
+  const train::Recipe recipe = recipe_of(widths, expansion, seed);
+  Json json = read_figures(result, recipe);
+  if (!json.is_null()) return json;
   Progress bar(name);
   ExperimentOptions run = options_.run;
   run.on_message = [&bar](const std::string& message) { bar.line(message); };
@@ -128,14 +149,29 @@ Tried Squeeze::train(const std::vector<int64_t>& widths, int64_t expansion) {
   return tried;
 }
 
-size_t Squeeze::widen_middle(const std::vector<int64_t>& widths) {
-  size_t best = tried_.size();
+std::optional<size_t> Squeeze::widen_middle(const std::vector<int64_t>& widths) {
+  const size_t first = tried_.size();
+  size_t best = first;
+  int64_t parameters = 0;
   for (const int64_t expansion : recipe_.squeeze.expansions) {
+    const Graph deep = network(widths, expansion);
+    const int64_t before = std::exchange(parameters, count_parameters(deep));
+    const std::optional<std::string> over =
+        parameters == before ? "there is no middle to widen" : over_budget(widths, expansion, deep);
+    if (over && tried_.size() == first) {
+      why_ = *over;
+      return std::nullopt;
+    }
+    if (over) {
+      tried_.back().verdict += "; " + *over;
+      break;
+    }
     Tried next = train(widths, expansion);
-    const bool first = tried_.size() == best,
-               better = first || next.val_top1 >= tried_[best].val_top1 + recipe_.squeeze.gain;
-    next.verdict = first ? "first at these ends" : better ? "the wider middle helps" : "the middle is wide enough";
-    if (better) best = first ? best : tried_.size();
+    const bool better = tried_.size() == first || next.val_top1 >= tried_[best].val_top1 + recipe_.squeeze.gain;
+    next.verdict = tried_.size() == first ? "first at these ends"
+                   : better               ? "the wider middle helps"
+                                          : "the middle is wide enough";
+    if (better) best = tried_.size();
     tried_.push_back(std::move(next));
     if (!better || over_time()) break;
   }
@@ -149,30 +185,32 @@ void Squeeze::go() {
   if (squeeze.expansions.empty() || squeeze.ends.empty() || squeeze.seeds.empty()) {
     throw Error(ErrorKind::usage, "squeeze.expansions, squeeze.ends and squeeze.seeds must not be empty");
   }
-  for (size_t i = 0; i < squeeze.ends.size(); ++i) {
-    const std::vector<int64_t> ends = widths(squeeze.ends[i]);
-    if (squeeze.milliseconds > 0) {
-      const double ms = deployed_ms(ends);
-      if (ms > squeeze.milliseconds) {
-        why_ = fmt::format("widths {} would take {:.3f} ms: over the budget of {} ms", fmt::join(ends, ", "), ms,
-                           squeeze.milliseconds);
-        if (i == 0) throw Error(ErrorKind::usage, "squeeze: " + why_);
-        return;
-      }
-    }
-    const size_t best = widen_middle(ends);
-    const bool better = i == 0 || tried_[best].val_top1 >= tried_[chosen_].val_top1 + squeeze.gain;
-    if (better) chosen_ = best;
-    if (!better) {
+  images_ = train::load_split(recipe_, {.cache = options_.run.cache}, Split::test);
+  for (const double end : squeeze.ends) {
+    const std::optional<size_t> best = widen_middle(widths(end));
+    if (!best && tried_.empty()) throw Error(ErrorKind::usage, "squeeze: " + why_);
+    if (!best) return;
+    if (*best > 0 && tried_[*best].val_top1 < tried_[chosen_].val_top1 + squeeze.gain) {
       why_ = "wider ends no longer help";
       return;
     }
+    chosen_ = *best;
     if (over_time()) {
       why_ = fmt::format("{} hours of training are spent", squeeze.hours);
       return;
     }
   }
   why_ = "every width of squeeze.ends was tried";
+}
+
+std::string Squeeze::command_of(const Tried& tried) const {
+  std::string command = "./reducenet train " + options_.recipe;
+  for (const std::string& setting : options_.settings) command += fmt::format(" --set '{}'", setting);
+  return command + fmt::format(
+                       " --set 'model.widths=[{}]' --set model.expansion={} --set train.seed={} --data DATA "
+                       "--out DIR",
+                       fmt::join(tried.widths, ", "), tried.expansion,
+                       recipe_.squeeze.seeds.size() == 1 ? std::to_string(recipe_.squeeze.seeds[0]) : "SEED");
 }
 
 Json Squeeze::json() const {
@@ -187,22 +225,19 @@ Json Squeeze::json() const {
       seeds.push_back(top1);
       low = std::min(low, top1), high = std::max(high, top1);
     }
-    Json point = {
-        {"series", fmt::format("ends {}", fmt::join(t.widths, ", "))},
-        {"name", fmt::format("w{}-e{}", fmt::join(t.widths, "-"), t.expansion)},
-        {"step", i + 1},
-        {"expansion", t.expansion},
-        {"top1", 100 * t.val_top1},
-        {"low", 100 * low},
-        {"high", 100 * high},
-        {"seeds", seeds},
-        {"ms", t.ms},
-        {"mmacs", t.macs / 1e6},
-        {"train_minutes", t.seconds / 60},
-        {"verdict", t.verdict + (chosen ? "; chosen" : "")},
-        {"command", fmt::format("./reducenet train {} --set 'model.widths=[{}]' --set model.expansion={} --data "
-                                "DATA --out DIR",
-                                options_.recipe, fmt::join(t.widths, ", "), t.expansion)}};
+    Json point = {{"series", fmt::format("ends {}", fmt::join(t.widths, ", "))},
+                  {"name", fmt::format("w{}-e{}", fmt::join(t.widths, "-"), t.expansion)},
+                  {"step", i + 1},
+                  {"expansion", t.expansion},
+                  {"top1", 100 * t.val_top1},
+                  {"low", 100 * low},
+                  {"high", 100 * high},
+                  {"seeds", seeds},
+                  {"ms", t.ms},
+                  {"mmacs", t.macs / 1e6},
+                  {"train_minutes", t.seconds / 60},
+                  {"verdict", t.verdict + (chosen ? "; chosen" : "")},
+                  {"command", command_of(t)}};
     points.push_back(std::move(point));
   }
   Json json = {{"version", 1}, {"recipe", options_.recipe}, {"stopped", why_}, {"points", points}};

@@ -154,6 +154,8 @@ rm -rf front
 mv whole-front front
 json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set train.epochs=2 --out front
 json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
+refuses 2 'front/cells/deep-s0.json comes from another recipe: .train. epochs = 2, now epochs = 3' \
+  frontier frontier.toml --set train.epochs=3 --out front --page
 # A fan: every network, the deep one too, goes on from the trunk, for equally many epochs.
 json '([.cells[] | .epochs] == [2, 1, 1, 1, 3, 3, 3]) and .cells[0].cell == "trunk-s0"' \
   frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --list
@@ -174,6 +176,11 @@ absent unwritten
 # squeeze: stops where the middle no longer helps, and at a budget.
 json '.chosen.name == "w4-8-e1" and (.points | length) == 4 and .stopped == "wider ends no longer help"' squeeze tiny.toml --out narrow \
   --set train.epochs=1 --set squeeze.expansions=1,2,4 --set squeeze.ends=1,1.5 --set squeeze.gain=1
+json 'all(.points[]; .command | test("--set .train.epochs=1. .* --set train.seed=0 "))' squeeze tiny.toml --out narrow \
+  --set train.epochs=1 --set squeeze.expansions=1,2,4 --set squeeze.ends=1,1.5 --set squeeze.gain=1
+refuses 2 'narrow/cells/w4-8-e1-s0.json comes from another recipe' squeeze tiny.toml --out narrow --set train.epochs=2
+json '(.points | length) == 1 and (.points[0].verdict | test("no middle"))' squeeze tiny.toml --out plain --set model.arch=plain \
+  --set train.epochs=1 --set squeeze.expansions=1,2 --set squeeze.ends=1
 json '.stopped | test("over the budget")' squeeze tiny.toml --set train.epochs=1 --set squeeze.expansions=1 --set squeeze.ends=1,30 \
   --set squeeze.milliseconds=0.7 --out budget
 present budget/index.html budget/squeeze.json
