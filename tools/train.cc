@@ -102,7 +102,8 @@ Action declare_train(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--data", options->data, "Images, over the recipe's data.path");
   app.add_option("--epochs", options->epochs, "Over the recipe's train.epochs")->check(CLI::NonNegativeNumber);
-  app.add_option("--out", options->run.out, "Folder for the results (run)");
+  app.add_option("--out", options->run.out,
+                 "Folder for the results (run); what another run left there is kept in its before-N");
   app.add_flag("--resume", options->run.resume, "Go on from the checkpoint in the folder, bit for bit");
   app.add_option("--device", options->run.device, "Where to compute (cpu)")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--cache", options->run.cache, "Folder for decoded images");

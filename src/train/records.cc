@@ -123,4 +123,21 @@ void write_result(const std::filesystem::path& path, const Recipe& recipe, const
   write_text(path, json.dump(1) + "\n");
 }
 
+std::filesystem::path keep_former_run(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(folder / "metrics.jsonl")) return {};
+  fs::path kept;
+  for (int i = 1; fs::exists(kept = folder / ("before-" + std::to_string(i))); ++i) {
+  }
+  fs::create_directory(kept);
+  const std::vector<fs::path> files(fs::directory_iterator(folder), {});
+  for (const fs::path& file : files) {
+    const std::string name = file.filename().string();
+    if (file.extension() == ".safetensors") fs::copy_file(file, kept / name);
+    const bool record = name == "metrics.jsonl" || name == "result.json" || name == "survivors.json";
+    if (record || name.starts_with("events.out.tfevents.")) fs::rename(file, kept / name);
+  }
+  return kept;
+}
+
 }  // namespace reducenet::train

@@ -88,6 +88,9 @@ void Training::start_or_resume() {
       const int64_t taken = warm_start(options_.from, network_);
       message(fmt::format("{} of {} tensors taken from {}", taken, network_.state().size(), options_.from.string()));
     }
+    if (const std::filesystem::path kept = keep_former_run(options_.out); !kept.empty()) {
+      message(fmt::format("the run that {} held is kept in {}", options_.out.string(), kept.string()));
+    }
     if (average_) average_->restart();
     if (teacher_average_) teacher_average_->restart();
     state_.recipe = print(recipe_);

@@ -28,6 +28,13 @@ TOML
 present() { for file; do [ -s "$file" ] || fail "$file is missing"; done; }
 
 json '.epochs == 4 and .top1 >= 0 and .val_top1 >= 0 and .images_per_s > 0 and .out == "whole"' train tiny.toml --out whole
+
+# A new run in the folder of another one, here of one that it starts from: nothing of that is lost.
+cp -r whole again
+json '.epochs == 1' train tiny.toml --set train.epochs=1 --from again/model.safetensors --out again
+for file in model.safetensors checkpoint.safetensors metrics.jsonl result.json; do same whole/$file again/before-1/$file; done
+grep -q 'kept in again/before-1' stderr || fail 'does not say where the former run is'
+[ "$(wc -l <again/metrics.jsonl)" = 2 ] || fail 'metrics.jsonl is not of the new run alone'
 present whole/model.safetensors whole/checkpoint.safetensors whole/metrics.jsonl whole/result.json whole/events.*
 [ "$(wc -l <whole/metrics.jsonl)" = 5 ] || fail "metrics.jsonl has not 4 epochs and a final line"
 json '.nonlinear < 10' inspect whole/model.safetensors
