@@ -423,17 +423,27 @@ class Lowering {
     }
   }
 
+  /// A scale and a bias for every element of a row (layer) or of a sample, where a channel or a group has one.
   void lower(const Normalize& op, const Node& node) {
     const Port x = read(node.inputs[0]);
     Step& step = append(node);
     step.inputs = {x};
+    const bool layer = op.kind == Normalize::Kind::layer, group = op.kind == Normalize::Kind::group;
+    const auto from = x.shape.begin() + (layer ? normalised_axis(op.axis, x.shape.size()) : 2);
+    const int64_t length = element_count(Shape(from, x.shape.end())) * (group ? x.shape[1] / op.groups : 1);
+    const Shape own(layer ? from : x.shape.begin() + 1, x.shape.end());
+    step.weight_shape = {element_count(own) / std::max<int64_t>(length, 1), length};
     const auto parameter = [&](size_t i) {
-      std::vector<double> values = weights(node, i).to_doubles();
-      if (op.kind != Normalize::Kind::layer) return values;
-      const Shape row(x.shape.begin() + normalised_axis(op.axis, x.shape.size()), x.shape.end());
-      std::vector<double> all;
-      for_each_index<1>(row, {broadcast_strides(weights(node, i).shape(), row)},
-                        [&](int64_t, const auto& from) { all.push_back(values[static_cast<size_t>(from[0])]); });
+      const Tensor& given = weights(node, i);
+      const std::vector<double> values = given.to_doubles();
+      std::vector<double> all(static_cast<size_t>(element_count(own)));
+      if (layer) {
+        for_each_index<1>(own, {broadcast_strides(given.shape(), own)}, [&](int64_t k, const auto& at) {
+          all[static_cast<size_t>(k)] = values[static_cast<size_t>(at[0])];
+        });
+      } else {
+        for (size_t k = 0; k < all.size(); ++k) all[k] = values[k / (all.size() / values.size())];
+      }
       return all;
     };
     step.weight = parameter(1);

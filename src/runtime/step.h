@@ -109,8 +109,8 @@ struct Step {
   std::optional<Layout> in_layout, out_layout;            ///< only a kernel of these layouts may run it
   narrow::Affine in_affine, out_affine, residual_affine;  ///< of inputs and output that are bytes
 
-  std::vector<double> weight, bias;  ///< bias: one per output channel, or empty
-  Shape weight_shape;
+  std::vector<double> weight, bias;    ///< bias: one per output channel, or empty
+  Shape weight_shape;                  ///< of a Normalize: rows that have parameters of their own, elements of a row
   std::array<double, 2> scales{1, 1};  ///< of a Resize: how many times as high, as wide
 
   const Kernel* kernel = nullptr;

@@ -90,6 +90,14 @@ Graph other_ops() {
   b.output(b.node("channels", Softmax{1}, {up}));
   b.output(b.node("pooled", Flatten{}, {b.node("gap", GlobalAveragePool{}, {x})}));
   b.output(b.node("side", Concat{0}, {rows, rows}));
+  const auto normed = [&](const std::string& name, Normalize op, ValueId from, int64_t parameters) {
+    std::mt19937_64 random(3);
+    const ValueId scale = b.constant(name + ".scale", testing::random_tensor({parameters}, random));
+    b.output(b.node(name, op, {from, scale, b.constant(name + ".bias", testing::random_tensor({parameters}, random))}));
+  };
+  normed("layer norm", {.epsilon = 1e-6}, turned, 60);
+  normed("instance norm", {.kind = Normalize::Kind::instance}, x, 60);
+  normed("group norm", {.kind = Normalize::Kind::group, .groups = 4}, x, 60);
   b.output(image);
   return std::move(b).finish();
 }

@@ -217,6 +217,21 @@ inline void softmax(Size lines, Size count, Size inner, bool logarithm, const fl
   }
 }
 
+/// (x − mean)/√(variance + epsilon)·scale + bias over rows of `length` floats; `period` rows have parameters of their
+/// own.
+inline void normalize(Size rows, Size period, Size length, float epsilon, const float* x, const float* scale,
+                      const float* bias, float* y) noexcept {
+  for (Size row = 0; row < rows; ++row) {
+    const float *in = x + row * length, *s = scale + row % period * length, *b = bias + row % period * length;
+    double sum = 0, squares = 0;
+    for (Size i = 0; i < length; ++i) sum += static_cast<double>(in[i]);
+    const double mean = sum / static_cast<double>(length);
+    for (Size i = 0; i < length; ++i) squares += (in[i] - mean) * (in[i] - mean);
+    const double by = 1 / std::sqrt(squares / static_cast<double>(length) + epsilon);
+    for (Size i = 0; i < length; ++i) y[row * length + i] = static_cast<float>((in[i] - mean) * by) * s[i] + b[i];
+  }
+}
+
 /// Rows of `run` floats, one behind the other, to rows that lie `stride` apart.
 inline void copy_runs(Size rows, Size run, Size stride, const float* x, float* y) noexcept {
   for (Size row = 0; row < rows; ++row) {

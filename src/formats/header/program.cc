@@ -476,11 +476,23 @@ class Translator {
     });
   }
 
+  void translate(const Normalize& op, const Step& step) {
+    const int from = plain(step.inputs[0].buffer), to = output(step, 0);
+    const std::string scale = result_.blob.add({step.weight.begin(), step.weight.end()});
+    const std::string bias = result_.blob.add(pack_bias(step, std::ssize(step.weight)));
+    const int64_t rows = step.weight_shape[0], length = step.weight_shape[1];
+    add(comment(step), {from}, to, [=, this, this_step = &step] {
+      return fmt::format("  normalize({}, {}, {}, {}, {}, {}, {}, {});\n",
+                         element_count(this_step->output.shape) / std::max<int64_t>(length, 1), rows, length,
+                         number(op.epsilon), pointer(from), scale, bias, pointer(to));
+    });
+  }
+
   void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
-  void translate(const OneOf<Identity, Dropout, Resize, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Normalize,
-                             Reduce, ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat,
-                             SpaceDepth, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
+  void translate(const OneOf<Identity, Dropout, Resize, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Reduce,
+                             ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth,
+                             ShapeOf, ConstantOfShape, Arange, Cast> auto&,
                  const Step&) {
     unknown();
   }

@@ -16,31 +16,9 @@ double cost(const Step& step) {
   return 8.0 * static_cast<double>(element_count(step.output.shape));
 }
 
-/// Elements whose statistics are taken together; they follow one another.
-int64_t row_of(const Normalize& op, const Shape& x) {
-  const auto rank = static_cast<int64_t>(x.size());
-  int64_t length = 1;
-  const int64_t from = op.kind == Normalize::Kind::layer ? op.axis + (op.axis < 0 ? rank : 0) : 2;
-  for (int64_t axis = from; axis < rank; ++axis) length *= x[static_cast<size_t>(axis)];
-  return op.kind == Normalize::Kind::group ? length * (x[1] / op.groups) : length;
-}
-
-/// A scale and a bias for every element of a row (layer) or of a sample, where a channel or a group has one.
 void pack(Step& step) {
-  const Normalize& op = std::get<Normalize>(step.op);
-  const Shape& x = step.inputs[0].shape;
-  const bool layer = op.kind == Normalize::Kind::layer;
-  const int64_t period = layer ? row_of(op, x) : element_count(x) / std::max<int64_t>(x[0], 1);
-  const auto spread = [&](const std::vector<double>& values, float otherwise) {
-    Floats all(static_cast<size_t>(period), otherwise);
-    const auto each = static_cast<int64_t>(values.size());
-    for (int64_t i = 0; each > 0 && i < period; ++i) {
-      all[static_cast<size_t>(i)] = static_cast<float>(values[static_cast<size_t>(i / (period / each))]);
-    }
-    return all;
-  };
-  step.packed = spread(step.weight, 1);
-  step.packed_bias = spread(step.bias, 0);
+  step.packed.assign(step.weight.begin(), step.weight.end());
+  pack_bias(step, std::ssize(step.weight));
 }
 
 /// Of f(0), …, f(length − 1): independent sums do not wait for one another.
@@ -58,7 +36,7 @@ double average(int64_t length, F f) {
 
 void run(const Call& call) noexcept {
   const Normalize& op = std::get<Normalize>(call.step.op);
-  const int64_t length = row_of(op, call.x()), count = element_count(call.x());
+  const int64_t length = call.step.weight_shape[1], count = element_count(call.x());
   if (count == 0) return;
   const auto period = static_cast<int64_t>(call.step.packed.size());
   const Call::Range rows = call.share(count / length);
