@@ -3,17 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <set>
-#include <tuple>
 
 #include "formats/header/curves.h"
 #include "formats/header/packing.h"
+#include "formats/header/slots.h"
 #include "formats/header/text.h"
 #include "graph/strides.h"
 #include "reducenet/error.h"
 #include "reducenet/quantize.h"
-#include "runtime/arena.h"
 #include "runtime/narrow.h"
 
 namespace reducenet::header {
@@ -24,162 +21,26 @@ constexpr Layout kNarrow = Layout::bytes;
 
 class Translator {
  public:
-  explicit Translator(Program program) : program_(std::move(program)) {}
+  explicit Translator(Program program) : program_(std::move(program)), slots_(program_, result_.blob) {}
 
   Translation operator()() {
-    for (const Buffer& buffer : program_.buffers) {
-      slots_.push_back({.shape = buffer.shape, .place = buffer.place});
-      if (buffer.place != Buffer::Place::constant) continue;
-      slots_.back().constant = result_.blob.add(std::vector<float>(buffer.constant.begin(), buffer.constant.end()));
-    }
-    for (const int input : program_.inputs) {
-      slots_[at(input)].offset = result_.input_size;
-      result_.input_size += element_count(slots_[at(input)].shape);
-    }
     for (const Step& step : program_.steps) translate(step);
-    place_outputs();
-    lay_out();
-    for (const Item& item : items_) {
-      result_.calls += fmt::format("  // {}\n", item.comment) + borders(item.writes) + item.code();
-    }
+    const Slots::Sizes sizes = slots_.place(program_.outputs);
+    result_.arena = sizes.arena;
+    result_.input_size = sizes.inputs;
+    result_.output_size = sizes.outputs;
+    result_.calls = slots_.calls();
     return std::move(result_);
   }
 
  private:
   static size_t at(int index) { return static_cast<size_t>(index); }
-  int root(int slot) const {
-    while (slots_[at(slot)].view_of >= 0) slot = slots_[at(slot)].view_of;
-    return slot;
-  }
-
-  // Memory.
-  static int64_t row(const Slot& s) { return (s.left + s.shape[3] + s.right) * s.block; }
-  static int64_t blocks(const Slot& s) { return ceil_div(s.shape[1], s.block); }
-  static int64_t floats(const Slot& s) {
-    return s.block == 0 ? element_count(s.shape) : s.shape[0] * blocks(s) * s.shape[2] * row(s);
-  }
-  /// A Layout of the header: floats between images, planes and rows; zeros for what lies plain, and for none (−1).
-  std::string layout(int slot) const {
-    if (slot < 0 || slots_[at(slot)].block == 0) return "{0, 0, 0}";
-    const Slot& s = slots_[at(slot)];
-    return fmt::format("{{{}, {}, {}}}", blocks(s) * s.shape[2] * row(s), s.shape[2] * row(s), row(s));
-  }
-  /// A pointer to the slot's first element: the pixel (0, 0), or `left` pixels before it.
-  std::string pointer(int slot, int64_t left = 0) const {
-    const Slot &s = slots_[at(slot)], &memory = slots_[at(root(slot))];
-    constexpr const char* names[] = {"a", "input", "output"};
-    if (memory.place == Buffer::Place::constant) return memory.constant;
-    return fmt::format("{} + {}", names[static_cast<size_t>(memory.place)], memory.offset + (s.left - left) * s.block);
-  }
-  std::string borders(int slot) const {
-    const Slot& s = slots_[at(slot)];
-    if (s.left + s.right == 0) return "";
-    return fmt::format("  zero_borders({}, {}, {}, {}, {});\n", pointer(slot), s.shape[0] * blocks(s) * s.shape[2],
-                       row(s), s.left * s.block, s.right * s.block);
-  }
-
-  void place_outputs() {
-    for (int output : program_.outputs) {
-      output = plain(output);
-      if (slots_[at(root(output))].place != Buffer::Place::arena) {
-        const int copy = new_slot({.shape = slots_[at(output)].shape});
-        add("copied to the output", {output}, copy, [=, this] {
-          return fmt::format("  copy_runs(1, {0}, {0}, {1}, {2});\n", floats(slots_[at(copy)]), pointer(output),
-                             pointer(copy));
-        });
-        output = copy;
-      }
-      Slot& slot = slots_[at(root(output))];
-      slot.place = Buffer::Place::output;
-      slot.offset = result_.output_size;
-      result_.output_size += element_count(slot.shape);
-    }
-  }
-
-  void lay_out() {
-    std::vector<Lifetime> lifetimes(slots_.size());
-    for (int i = 0; i < static_cast<int>(items_.size()); ++i) {
-      const Item& item = items_[at(i)];
-      const int made = root(item.writes);
-      if (slots_[at(made)].place == Buffer::Place::arena) lifetimes[at(made)] = {floats(slots_[at(made)]), i, i};
-      for (const int read : item.reads) lifetimes[at(root(read))].last = i;
-    }
-    const ArenaLayout arena = place(lifetimes);
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i].place == Buffer::Place::arena) slots_[i].offset = arena.offsets[i];
-    }
-    result_.arena = arena.size;
-  }
-
-  // Slots in the form that a call wants.
-
-  int new_slot(Slot slot) {
-    slots_.push_back(std::move(slot));
-    return static_cast<int>(slots_.size()) - 1;
-  }
-  void add(std::string comment, std::vector<int> reads, int writes, std::function<std::string()> code) {
-    items_.push_back({std::move(comment), std::move(reads), writes, std::move(code)});
-  }
-
-  /// The same elements, plain.
-  int plain(int slot) {
-    if (slots_[at(slot)].block == 0) return slot;
-    int& made = converted_[{slot, 0, {}}];
-    if (made > 0) return made;
-    const Shape shape = slots_[at(slot)].shape;
-    const int copy = new_slot({.shape = shape});
-    add("as plain " + to_string(shape), {slot}, copy, [=, this] {
-      return fmt::format("  to_plain({}, {}, {}, {}, {}, {}, {});\n", shape[0], shape[1], shape[2], shape[3],
-                         layout(slot), pointer(slot), pointer(copy));
-    });
-    return converted_[{slot, 0, {}}] = copy;
-  }
-
-  /// The same elements as an image of that shape, `block` channels in a row of pixels.
-  int image(int slot, const Shape& shape, int64_t block) {
-    if (slots_[at(slot)].block == block && slots_[at(slot)].shape == shape) return slot;
-    slot = plain(slot);
-    const auto key = std::make_tuple(slot, block, shape);
-    if (const auto found = converted_.find(key); found != converted_.end()) return found->second;
-    const int copy = new_slot({.shape = shape, .block = block});
-    add("as rows of pixels", {slot}, copy, [=, this] {
-      return fmt::format("  to_rows({}, {}, {}, {}, {}, {}, {}, {});\n", shape[0], shape[1], shape[2], shape[3], block,
-                         layout(copy), pointer(slot), pointer(copy));
-    });
-    return converted_[key] = copy;
-  }
-  int image(const Port& port) { return image(port.buffer, port.shape, kBlock); }
-  int image(const Step& step, size_t input = 0) { return image(step.inputs[input]); }
-
-  /// What rounds floats to what the buffer's bytes hold.
-  std::string rounding(int buffer) const {
-    const narrow::Affine& as = program_.buffers[at(buffer)].affine;
-    return fmt::format("Rounded{{{}, {}, {}, {}}}", number(1 / as.scale), number(as.scale), number(-as.zero),
-                       number(255 - as.zero));
-  }
-
-  /// The image (or, plain, the rows) of a buffer, rounded to bytes: itself where it was stored so, else a copy.
-  int in_bytes(int buffer, int slot) {
-    if (stored_in_bytes_.contains(buffer)) return slot;
-    const auto key = std::make_tuple(slot, int64_t{-1}, Shape{});
-    if (const auto found = converted_.find(key); found != converted_.end()) return found->second;
-    const int copy = new_slot({.shape = slots_[at(slot)].shape, .block = slots_[at(slot)].block});
-    add("rounded to 8 bits", {slot}, copy, [=, this] {
-      const Slot& s = slots_[at(copy)];
-      return fmt::format(
-          "  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n",
-          s.block == 0 ? fmt::format("1, 1, 1, {}", element_count(s.shape))
-                       : fmt::format("{}, {}, {}, {}", s.shape[0], blocks(s), s.shape[2], s.shape[3] * s.block),
-          layout(copy), layout(slot), layout(slot), pointer(copy), pointer(slot), pointer(slot), rounding(buffer));
-    });
-    return converted_[key] = copy;
-  }
 
   /// The layer's weights and bias as the integers that they become (quantize.h), and where the former will stand:
   /// `pack` lays out a step's weights, whose blocks of 16 output channels begin at `starts`.
   template <class Pack>
   std::string whole_weights(Step& step, Pack pack, const std::vector<int64_t>& starts) {
-    const double x = static_cast<double>(program_.buffers[at(step.inputs[0].buffer)].affine.scale);
+    const double x = static_cast<double>(slots_[step.inputs[0].buffer].affine.scale);
     const ByteLayer layer = reducenet::in_bytes(step.weight, step.bias, step.weight_shape[0], x);
     step.weight.assign(layer.weight.begin(), layer.weight.end());
     for (size_t o = 0; o < step.bias.size(); ++o) {
@@ -188,14 +49,6 @@ class Translator {
     std::vector<float> scales = layer.scales;
     scales.resize(static_cast<size_t>(round_up(step.weight_shape[0], kBlock)), 1);
     return result_.blob.add_bytes(pack(step), starts, scales);
-  }
-
-  /// The step's output, as an image or plain.
-  int output(const Step& step, int64_t block) {
-    Slot& slot = slots_[at(step.output.buffer)];
-    slot.shape = step.output.shape;
-    slot.block = block;
-    return step.output.buffer;
   }
 
   // Steps.
@@ -220,7 +73,7 @@ class Translator {
   static std::vector<int> reads(int from, int residual) {
     return residual < 0 ? std::vector<int>{from} : std::vector<int>{from, residual};
   }
-  std::string residual_of(int slot) const { return slot < 0 ? "nullptr" : pointer(slot); }
+  std::string residual_of(int slot) const { return slot < 0 ? "nullptr" : slots_.pointer(slot); }
   /// Where the slopes of a step's output channels will stand, each `times` over; empty: it has none.
   std::string slopes(const Step& step, size_t times = 1) {
     std::vector<float> repeated;
@@ -228,7 +81,7 @@ class Translator {
     return repeated.empty() ? "" : result_.blob.add(repeated);
   }
   std::string curve(const Step& step, const std::string& slopes) const {
-    if (stored_in_bytes_.contains(step.output.buffer)) return rounding(step.output.buffer);
+    if (slots_[step.output.buffer].rounded) return slots_.rounding(step.output.buffer);
     if (!slopes.empty()) return "Slopes{" + slopes + "}";
     if (!step.epilogue.curve) return kNoCurve;
     return "[](float v) noexcept { return " + expression(*step.epilogue.curve) + "; }";
@@ -236,22 +89,22 @@ class Translator {
   void translate(const Conv2d& op, const Step& step) {
     const Shape &x = step.inputs[0].shape, &y = step.output.shape, &w = step.weight_shape;
     const bool depthwise = op.groups > 1 && op.groups == x[1] && w[0] == x[1];
-    const bool planes = op.groups == 1 && x[1] < kBlock && slots_[at(step.inputs[0].buffer)].block == 0;
+    const bool planes = op.groups == 1 && x[1] < kBlock && slots_[step.inputs[0].buffer].block == 0;
     const int64_t block = planes ? 1 : kBlock;
     const bool bytes = step.in_layout.has_value();
-    int from = image(step.inputs[0].buffer, x, block);
-    if (bytes) from = in_bytes(step.inputs[0].buffer, from);
+    int from = slots_.image(step.inputs[0].buffer, x, block);
+    if (bytes) from = slots_.in_bytes(step.inputs[0].buffer, from);
     int residual = -1;
     if (step.epilogue.residual >= 0) {
       const Port& port = step.inputs[at(step.epilogue.residual)];
-      residual = image(port);
-      if (step.out_layout == kNarrow) residual = in_bytes(port.buffer, residual);
+      residual = slots_.image(port);
+      if (step.out_layout == kNarrow) residual = slots_.in_bytes(port.buffer, residual);
     }
-    if (step.out_layout == kNarrow) stored_in_bytes_.insert(step.output.buffer);
-    const int to = output(step, kBlock);
+    if (step.out_layout == kNarrow) slots_[step.output.buffer].rounded = true;
+    const int to = slots_.output(step, kBlock);
     const int64_t reach = (y[3] - 1) * op.stride[1] + (w[3] - 1) * op.dilation[1] - op.padding.left - (x[3] - 1);
-    slots_[at(from)].left = std::max(slots_[at(from)].left, op.padding.left);
-    slots_[at(from)].right = std::max({slots_[at(from)].right, reach, int64_t{0}});
+    slots_[from].left = std::max(slots_[from].left, op.padding.left);
+    slots_[from].right = std::max({slots_[from].right, reach, int64_t{0}});
 
     const std::vector<Range> ranges = ranges_of(op, w, block);
     const auto pack = [&](const Step& s) { return depthwise ? pack_depthwise(s) : pack_conv(s, ranges, block); };
@@ -264,7 +117,7 @@ class Translator {
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(w[0], kBlock)));
     const std::string bent = slopes(step);
     const bool rows_first = element_count(w) < element_count(x);
-    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
+    slots_.add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       std::string table, name = "nullptr";
       if (op.groups > 1 && !depthwise) {
@@ -282,21 +135,22 @@ class Translator {
           "{}}};\n"
           "    {}(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           table, y[0], y[2], y[3], ceil_div(y[1], kBlock), x[2], w[2], w[3], op.stride[0], op.padding.top,
-          op.dilation[0], block, op.dilation[1] * block, pixel, layout(from), layout(to), layout(residual), name,
-          depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high), rows_first, call,
-          pointer(from, op.padding.left), weights, bias, residual_of(residual), pointer(to), curve(s, bent));
+          op.dilation[0], block, op.dilation[1] * block, pixel, slots_.layout(from), slots_.layout(to),
+          slots_.layout(residual), name, depthwise ? 1 : x[1], number(s.epilogue.low), number(s.epilogue.high),
+          rows_first, call, slots_.pointer(from, op.padding.left), weights, bias, residual_of(residual),
+          slots_.pointer(to), curve(s, bent));
     });
   }
 
   void translate(const ConvTranspose2d& op, const Step& step) {
     const Shape &x = step.inputs[0].shape, &y = step.output.shape, &w = step.weight_shape;
-    const int from = plain(step.inputs[0].buffer);
-    const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
-    const int to = output(step, 0);
+    const int from = slots_.plain(step.inputs[0].buffer);
+    const int residual = step.epilogue.residual < 0 ? -1 : slots_.plain(step.inputs[at(step.epilogue.residual)].buffer);
+    const int to = slots_.output(step, 0);
     const std::string weights = result_.blob.add_weights({step.weight.begin(), step.weight.end()});
     const std::string bias = result_.blob.add(pack_bias(step, y[1]));
     const std::string bent = slopes(step, kBlock);  // a plane has one channel
-    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
+    slots_.add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       return fmt::format(
           "  {{\n    constexpr ConvTranspose p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
@@ -304,16 +158,16 @@ class Translator {
           "    conv_transpose(p, {}, {}, {}, {}, {}, {});\n  }}\n",
           x[0], x[1], x[2], x[3], y[1], y[2], y[3], op.groups, w[2], w[3], op.stride[0], op.stride[1], op.padding.top,
           op.padding.left, op.dilation[0], op.dilation[1], number(s.epilogue.low), number(s.epilogue.high),
-          pointer(from), weights, bias, residual_of(residual), pointer(to), curve(s, bent));
+          slots_.pointer(from), weights, bias, residual_of(residual), slots_.pointer(to), curve(s, bent));
     });
   }
 
   void translate(const Gemm&, const Step& step) {
     if (step.weight.empty()) throw Error(ErrorKind::unsupported, "a C++ header multiplies by constant matrices only");
-    int from = plain(step.inputs[0].buffer);
-    if (step.in_layout) from = in_bytes(step.inputs[0].buffer, from);
-    const int residual = step.epilogue.residual < 0 ? -1 : plain(step.inputs[at(step.epilogue.residual)].buffer);
-    const int to = output(step, 0);
+    int from = slots_.plain(step.inputs[0].buffer);
+    if (step.in_layout) from = slots_.in_bytes(step.inputs[0].buffer, from);
+    const int residual = step.epilogue.residual < 0 ? -1 : slots_.plain(step.inputs[at(step.epilogue.residual)].buffer);
+    const int to = slots_.output(step, 0);
     const int64_t outputs = step.weight_shape[0], inputs = step.weight_shape[1];
     Step rounded = step;
     std::vector<int64_t> starts;
@@ -322,11 +176,11 @@ class Translator {
         step.in_layout ? whole_weights(rounded, pack_affine, starts) : result_.blob.add_weights(pack_affine(step));
     const std::string bias = result_.blob.add(pack_bias(rounded, round_up(outputs, kBlock)));
     const std::string bent = slopes(step);
-    add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
+    slots_.add(comment(step), reads(from, residual), to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       return fmt::format("  affine({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});\n", s.output.shape[0], inputs, outputs,
-                         number(s.epilogue.low), number(s.epilogue.high), pointer(from), weights, bias,
-                         residual_of(residual), pointer(to), curve(s, bent));
+                         number(s.epilogue.low), number(s.epilogue.high), slots_.pointer(from), weights, bias,
+                         residual_of(residual), slots_.pointer(to), curve(s, bent));
     });
   }
   void translate(const MatMul&, const Step&) {
@@ -336,15 +190,15 @@ class Translator {
   void translate_pool(const Step& step, Size2 kernel, Size2 stride, const Padding& padding, Size2 dilation, bool mean,
                       bool padded) {
     const Shape &x = step.inputs[0].shape, &y = step.output.shape;
-    const int from = image(step), to = output(step, kBlock);
-    add(comment(step), {from}, to, [=, this] {
+    const int from = slots_.image(step), to = slots_.output(step, kBlock);
+    slots_.add(comment(step), {from}, to, [=, this] {
       return fmt::format(
           "  {{\n    constexpr Pool p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
           "{}}};\n"
           "    pool(p, {}, {});\n  }}\n",
           y[0], ceil_div(y[1], kBlock), x[2], x[3], y[2], y[3], kernel[0], kernel[1], stride[0], stride[1], padding.top,
-          padding.left, padding.bottom, padding.right, dilation[0], dilation[1], layout(from), layout(to), mean, padded,
-          pointer(from), pointer(to));
+          padding.left, padding.bottom, padding.right, dilation[0], dilation[1], slots_.layout(from), slots_.layout(to),
+          mean, padded, slots_.pointer(from), slots_.pointer(to));
     });
   }
   void translate(const AveragePool& op, const Step& step) {
@@ -357,14 +211,14 @@ class Translator {
   /// y[k] = f(x[k]) or f(a[k], b[k]), element by element: over images where they are images, over all floats otherwise.
   void translate_elements(const Step& step, const std::string& f) {
     const Shape& shape = step.output.shape;
-    const bool is_image = shape.size() == 4 && std::ranges::all_of(step.inputs, [&](const Port& port) {
-                            return port.shape == shape && slots_[at(port.buffer)].block == kBlock &&
-                                   slots_[at(port.buffer)].shape == shape;
-                          });
+    const bool is_image =
+        shape.size() == 4 && std::ranges::all_of(step.inputs, [&](const Port& port) {
+          return port.shape == shape && slots_[port.buffer].block == kBlock && slots_[port.buffer].shape == shape;
+        });
     std::vector<int> from;
-    for (const Port& port : step.inputs) from.push_back(is_image ? port.buffer : plain(port.buffer));
-    const int to = output(step, is_image ? kBlock : 0);
-    add(comment(step), from, to, [=, this, this_step = &step] {
+    for (const Port& port : step.inputs) from.push_back(is_image ? port.buffer : slots_.plain(port.buffer));
+    const int to = slots_.output(step, is_image ? kBlock : 0);
+    slots_.add(comment(step), from, to, [=, this, this_step = &step] {
       const Step& s = *this_step;
       const std::string body = fmt::format(
           "[](float* y, const float* a, const float* {}, Size count) noexcept {{\n"
@@ -373,10 +227,11 @@ class Translator {
           from.size() > 1 ? "b" : "", from.size() > 1 ? ", float w" : "", finish(s.epilogue, f),
           from.size() > 1 ? ", b[k]" : "");
       const std::string size =
-          is_image ? fmt::format("{}, {}, {}, {}", shape[0], blocks(slots_[at(to)]), shape[2], shape[3] * kBlock)
+          is_image ? fmt::format("{}, {}, {}, {}", shape[0], blocks_of(slots_[to]), shape[2], shape[3] * kBlock)
                    : fmt::format("1, 1, 1, {}", element_count(shape));
-      return fmt::format("  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n", size, layout(to), layout(from[0]),
-                         layout(from.back()), pointer(to), pointer(from[0]), pointer(from.back()), body);
+      return fmt::format("  for_each_row({}, {}, {}, {}, {}, {}, {}, {});\n", size, slots_.layout(to),
+                         slots_.layout(from[0]), slots_.layout(from.back()), slots_.pointer(to),
+                         slots_.pointer(from[0]), slots_.pointer(from.back()), body);
     });
   }
   void translate(const Activation&, const Step& step) { translate_elements(step, "v"); }
@@ -401,22 +256,22 @@ class Translator {
 
   void translate_indexed(const Step& step, std::vector<int64_t> sa, std::vector<int64_t> sb, const std::string& f) {
     std::vector<int> from;
-    for (const Port& port : step.inputs) from.push_back(plain(port.buffer));
-    const int to = output(step, 0);
+    for (const Port& port : step.inputs) from.push_back(slots_.plain(port.buffer));
+    const int to = slots_.output(step, 0);
     Shape shape = step.output.shape;
     if (shape.empty()) shape = sa = sb = {1};
-    add(comment(step), from, to, [=, this, this_step = &step] {
+    slots_.add(comment(step), from, to, [=, this, this_step = &step] {
       return fmt::format(
           "  {{\n    constexpr Size shape[] = {}, sa[] = {}, sb[] = {};\n"
           "    for_each_index(shape, sa, sb, {}, {}, {}, [](float v, float{}) noexcept {{ {} }});\n  }}\n",
-          list(shape), list(sa), list(sb), pointer(from[0]), pointer(from.back()), pointer(to),
+          list(shape), list(sa), list(sb), slots_.pointer(from[0]), slots_.pointer(from.back()), slots_.pointer(to),
           from.size() > 1 ? " w" : "", finish(this_step->epilogue, f));
     });
   }
 
   void view(const Step& step) {
-    const int from = plain(step.inputs[0].buffer);
-    slots_[at(output(step, 0))].view_of = from;
+    const int from = slots_.plain(step.inputs[0].buffer);
+    slots_[slots_.output(step, 0)].view_of = from;
   }
   void translate(const Flatten&, const Step& step) { view(step); }
   void translate(const Reshape&, const Step& step) { view(step); }
@@ -426,13 +281,13 @@ class Translator {
     if (x.size() != 4 || x[0] != y[0] || x[1] != y[1] || op.begin[0] != 0 || op.begin[1] != 0) {
       throw Error(ErrorKind::unsupported, "a C++ header pads rows and columns only");
     }
-    const int from = image(step), to = output(step, kBlock);
+    const int from = slots_.image(step), to = slots_.output(step, kBlock);
     const int mode = op.mode == Pad::Mode::constant ? 0 : op.mode == Pad::Mode::reflect ? 1 : 2;
-    add(comment(step), {from}, to, [=, this] {
+    slots_.add(comment(step), {from}, to, [=, this] {
       return fmt::format(
           "  {{\n    constexpr Pad p{{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}};\n    pad(p, {}, {});\n  }}\n",
           y[0], ceil_div(y[1], kBlock), x[2], x[3], y[2], y[3], op.begin[2], op.begin[3], mode, number(op.value),
-          layout(from), layout(to), pointer(from), pointer(to));
+          slots_.layout(from), slots_.layout(to), slots_.pointer(from), slots_.pointer(to));
     });
   }
 
@@ -441,9 +296,9 @@ class Translator {
     const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(y.size()) : op.axis);
     const bool channels = y.size() == 4 && axis == 1;
     std::vector<int> from;
-    for (const Port& port : step.inputs) from.push_back(channels ? image(port) : plain(port.buffer));
-    const int to = output(step, channels ? kBlock : 0);
-    add(comment(step), from, to, [=, this, this_step = &step] {
+    for (const Port& port : step.inputs) from.push_back(channels ? slots_.image(port) : slots_.plain(port.buffer));
+    const int to = slots_.output(step, channels ? kBlock : 0);
+    slots_.add(comment(step), from, to, [=, this, this_step = &step] {
       const auto product = [](auto first, auto last) { return element_count(Shape(first, last)); };
       std::string text;
       int64_t first = 0;
@@ -451,13 +306,13 @@ class Translator {
         const Shape& x = this_step->inputs[i].shape;
         if (channels) {
           text += fmt::format("  place_channels({}, {}, {}, {}, {}, {}, {}, {}, {});\n", x[0], x[1], x[2], x[3], first,
-                              layout(from[i]), layout(to), pointer(from[i]), pointer(to));
+                              slots_.layout(from[i]), slots_.layout(to), slots_.pointer(from[i]), slots_.pointer(to));
           first += x[1];
         } else {
           const auto cut = static_cast<std::ptrdiff_t>(axis);
           const int64_t run = product(x.begin() + cut, x.end());
           text += fmt::format("  copy_runs({}, {}, {}, {}, {} + {});\n", product(y.begin(), y.begin() + cut), run,
-                              product(y.begin() + cut, y.end()), pointer(from[i]), pointer(to), first);
+                              product(y.begin() + cut, y.end()), slots_.pointer(from[i]), slots_.pointer(to), first);
           first += run;
         }
       }
@@ -468,23 +323,23 @@ class Translator {
   void translate(const Softmax& op, const Step& step) {
     const Shape& y = step.output.shape;
     const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(y.size()) : op.axis);
-    const int from = plain(step.inputs[0].buffer), to = output(step, 0);
+    const int from = slots_.plain(step.inputs[0].buffer), to = slots_.output(step, 0);
     const int64_t inner = element_count(Shape(y.begin() + static_cast<std::ptrdiff_t>(axis) + 1, y.end()));
-    add(comment(step), {from}, to, [=, this] {
+    slots_.add(comment(step), {from}, to, [=, this] {
       return fmt::format("  softmax({}, {}, {}, {}, {}, {});\n", element_count(y) / std::max<int64_t>(y[axis], 1),
-                         y[axis], inner, op.log, pointer(from), pointer(to));
+                         y[axis], inner, op.log, slots_.pointer(from), slots_.pointer(to));
     });
   }
 
   void translate(const Normalize& op, const Step& step) {
-    const int from = plain(step.inputs[0].buffer), to = output(step, 0);
+    const int from = slots_.plain(step.inputs[0].buffer), to = slots_.output(step, 0);
     const std::string scale = result_.blob.add({step.weight.begin(), step.weight.end()});
     const std::string bias = result_.blob.add(pack_bias(step, std::ssize(step.weight)));
     const int64_t rows = step.weight_shape[0], length = step.weight_shape[1];
-    add(comment(step), {from}, to, [=, this, this_step = &step] {
+    slots_.add(comment(step), {from}, to, [=, this, this_step = &step] {
       return fmt::format("  normalize({}, {}, {}, {}, {}, {}, {}, {});\n",
                          element_count(this_step->output.shape) / std::max<int64_t>(length, 1), rows, length,
-                         number(op.epsilon), pointer(from), scale, bias, pointer(to));
+                         number(op.epsilon), slots_.pointer(from), scale, bias, slots_.pointer(to));
     });
   }
 
@@ -498,11 +353,8 @@ class Translator {
   }
 
   Program program_;
-  std::vector<Slot> slots_;  // the program's buffers, then what was added
-  std::vector<Item> items_;
-  std::map<std::tuple<int, int64_t, Shape>, int> converted_;  // (slot, block, shape) → its copy; block −1: in bytes
-  std::set<int> stored_in_bytes_;                             // buffers
   Translation result_;
+  Slots slots_;
 };
 
 }  // namespace
