@@ -1,10 +1,29 @@
 #include "runtime/moves.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "graph/strides.h"
 #include "runtime/refuse.h"
 
 namespace reducenet {
+namespace {
+
+/// Position in x of position `at` − begin on an axis of y.
+int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
+  if (at >= 0 && at < size) return at;
+  switch (mode) {
+    case Pad::Mode::constant:
+      return kOutside;
+    case Pad::Mode::edge:
+      return std::clamp<int64_t>(at, 0, size - 1);
+    case Pad::Mode::reflect:
+      return at < 0 ? -at : 2 * (size - 1) - at;
+  }
+  return kOutside;
+}
+
+}  // namespace
 
 // The oracle knows what each of these ops does: it moves 0, 1, 2, …
 std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
@@ -36,6 +55,35 @@ std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
   const Tensor all = Tensor::of(*alone[x].shape, std::span<const int64_t>(places));
   alone.nodes.push_back(std::move(moved));
   return evaluate(alone, {&all, 1}).at(0).cast(DType::i64).to_ints();
+}
+
+std::vector<int64_t> sources(const Pad& pad, const Shape& x, const Shape& y) {
+  const std::vector<int64_t> dense = dense_strides(x);
+  std::vector<int64_t> table;
+  for (int64_t at = 0, count = element_count(y); at < count; ++at) {
+    int64_t rest = at, from = 0;
+    for (size_t axis = y.size(); axis-- > 0 && from != kOutside;) {
+      const int64_t position = source(pad.mode, rest % y[axis] - pad.begin[axis], x[axis]);
+      from = position == kOutside ? kOutside : from + position * dense[axis];
+      rest /= y[axis];
+    }
+    table.push_back(from);
+  }
+  return table;
+}
+
+int64_t shorten(std::vector<int64_t>& table) {
+  const auto count = std::ssize(table);
+  int64_t length = count;
+  for (int64_t i = 1; i < count && length > 1; ++i) {
+    const int64_t before = table[static_cast<size_t>(i - 1)];
+    if (table[static_cast<size_t>(i)] != (before == kOutside ? kOutside : before + 1)) length = std::gcd(length, i);
+  }
+  for (int64_t run = 0; length > 1 && run * length < count; ++run) {
+    table[static_cast<size_t>(run)] = table[static_cast<size_t>(run * length)];
+  }
+  if (length > 1) table.resize(static_cast<size_t>(count / length));
+  return length;
 }
 
 }  // namespace reducenet

@@ -11,4 +11,14 @@ namespace reducenet {
 /// Error(unsupported) naming the node when another input is computed.
 std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k);
 
+/// In such a table: an element that comes from nowhere in x.
+constexpr int64_t kOutside = -1;
+
+/// The same of a Pad from shape x to shape y.
+std::vector<int64_t> sources(const Pad& pad, const Shape& x, const Shape& y);
+
+/// Leaves an entry for each run of elements that stay together, or all come from nowhere; runs are of one length, as
+/// long as can be, which is returned.
+int64_t shorten(std::vector<int64_t>& table);
+
 }  // namespace reducenet

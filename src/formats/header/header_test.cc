@@ -102,6 +102,30 @@ Graph other_ops() {
   return std::move(b).finish();
 }
 
+/// What a transformer adds: products of two inputs that broadcast, and elements that only move.
+Graph transformer_ops() {
+  GraphBuilder b("transformer ops", 7);
+  const auto ints = [&](const std::string& name, std::vector<int64_t> values) {
+    return b.constant(name, Tensor::of({std::ssize(values)}, values));
+  };
+  const ValueId x = b.input("x", {1, 4, 6, 10});
+  const ValueId turned = b.node("turned", Transpose{{0, 1, 3, 2}}, {x});
+  const ValueId scores = b.node("scores", MatMul{}, {x, turned});
+  b.output(b.node("mixed", MatMul{}, {b.node("softmax", Softmax{-1}, {scores}), x}));
+  const ValueId head = b.node("head", Gather{1}, {x, ints("second", {2})});
+  b.output(b.node("shared", MatMul{}, {scores, head}));
+  const ValueId one = b.node("one", Squeeze{}, {head, ints("axes", {0, 1})});
+  b.output(b.node("plain", MatMul{}, {turned, one}));
+  const ValueId steps = b.node(
+      "steps", Slice{}, {x, ints("from", {-1, 1}), ints("to", {-100, 9}), ints("along", {2, 3}), ints("by", {-2, 3})});
+  b.output(steps);
+  b.output(b.node("twice", Repeat{Repeat::Kind::tile}, {steps, ints("times", {1, 1, 2, 1})}));
+  b.output(b.node("padded", Pad{Pad::Mode::constant, {0, 1, 0, 2}, {0, 0, -1, 0}, 0.5}, {x}));
+  const ValueId first = b.node("row", Gather{0}, {one, ints("rows", {3, 0})});
+  b.output(first);
+  return std::move(b).finish();
+}
+
 /// PReLUs with a slope of its own for each channel, of either sign, behind every kind of layer.
 Graph slopes_everywhere(bool residual) {
   GraphBuilder b("slopes", 6);
@@ -148,6 +172,7 @@ std::vector<Case> cases() {
   all.push_back({"convolutions", odd_convolutions()});
   all.push_back({"slopes", slopes_everywhere(true)});
   all.push_back({"others", other_ops()});
+  all.push_back({"transformer", transformer_ops()});
   all.push_back({"halves", with_bf16_weights(collapse(build("plain11", {.widths = {4, 8, 20}})).graph)});
   for (const char* arch : {"plain11", "resnet20", "slopes"}) {
     Graph bytes =
@@ -283,7 +308,7 @@ TEST(HeaderText, NamesWhatItCannotRun) {
   const TestFolder folder;
   GraphBuilder b("products", 1);
   const ValueId x = b.input("x", {2, 2});
-  b.output(b.node("square", MatMul{}, {x, x}));
+  b.output(b.node("square", Gemm{}, {x, x}));
   const Graph graph = std::move(b).finish();
   expect_error(ErrorKind::unsupported, {"m.hpp", "'square'"}, [&] { save(graph, folder / "m.hpp"); });
   EXPECT_FALSE(std::filesystem::exists(folder / "m.hpp"));

@@ -79,6 +79,19 @@ inline void affine(Size rows, Size inputs, Size outputs, float low, float high, 
   }
 }
 
+/// y[…][i][j] = Σ_k a[…][i][k] · b[…][k][j]; where each matrix of a and of b begins.
+inline void matmul(Size batches, Size rows, Size inner, Size columns, const Size* from_a, const Size* from_b,
+                   const float* a, const float* b, float* y) noexcept {
+  for (Size row = 0; row < batches * rows; ++row) {
+    const float *left = a + from_a[row / rows] + row % rows * inner, *right = b + from_b[row / rows];
+    float* to = y + row * columns;
+    for (Size j = 0; j < columns; ++j) to[j] = 0;
+    for (Size k = 0; k < inner; ++k) {
+      for (Size j = 0; j < columns; ++j) to[j] += left[k] * right[k * columns + j];
+    }
+  }
+}
+
 /// Mean or maximum over windows; windows are clipped to the image, `padded` counts what the padding adds.
 struct Pool {
   Size images, blocks, height, width, rows, columns;
@@ -229,6 +242,17 @@ inline void normalize(Size rows, Size period, Size length, float epsilon, const 
     for (Size i = 0; i < length; ++i) squares += (in[i] - mean) * (in[i] - mean);
     const double by = 1 / std::sqrt(squares / static_cast<double>(length) + epsilon);
     for (Size i = 0; i < length; ++i) y[row * length + i] = static_cast<float>((in[i] - mean) * by) * s[i] + b[i];
+  }
+}
+
+/// Runs of `length` floats, from where each stands in x, or, at −1, of `outside`.
+inline void gather(Size runs, Size length, const Size* from, float outside, const float* x, float* y) noexcept {
+  for (Size run = 0; run < runs; ++run, y += length) {
+    if (from[run] < 0) {
+      for (Size i = 0; i < length; ++i) y[i] = outside;
+    } else {
+      std::memcpy(y, x + from[run], static_cast<std::size_t>(length) * sizeof(float));
+    }
   }
 }
 

@@ -11,6 +11,7 @@
 #include "graph/strides.h"
 #include "reducenet/error.h"
 #include "reducenet/quantize.h"
+#include "runtime/moves.h"
 #include "runtime/narrow.h"
 
 namespace reducenet::header {
@@ -183,8 +184,44 @@ class Translator {
                          residual_of(residual), slots_.pointer(to), curve(s, bent));
     });
   }
-  void translate(const MatMul&, const Step&) {
-    throw Error(ErrorKind::unsupported, "a C++ header multiplies by constant matrices only");
+  void translate(const MatMul&, const Step& step) {
+    Shape a = step.inputs[0].shape, b = step.inputs[1].shape, batch = step.output.shape;
+    batch.resize(std::max<size_t>({a.size(), b.size(), 2}) - 2);
+    if (a.size() == 1) a.insert(a.begin(), 1);
+    if (b.size() == 1) b.push_back(1);
+    const int64_t rows = a[a.size() - 2], inner = a.back(), columns = b.back();
+    const auto starts = [&](const Shape& from) {
+      std::vector<int64_t> all;
+      const Shape own(from.begin(), from.end() - 2);
+      const int64_t each = from[from.size() - 2] * from.back();
+      for_each_index<1>(batch, {broadcast_strides(own, batch)},
+                        [&](int64_t, const auto& at) { all.push_back(at[0] * each); });
+      return list(all);
+    };
+    const std::string from_a = starts(a), from_b = starts(b);
+    const int left = slots_.plain(step.inputs[0].buffer), right = slots_.plain(step.inputs[1].buffer);
+    const int to = slots_.output(step, 0);
+    slots_.add(comment(step), {left, right}, to, [=, this] {
+      return fmt::format(
+          "  {{\n    static constexpr Size from_a[] = {}, from_b[] = {};\n"
+          "    matmul({}, {}, {}, {}, from_a, from_b, {}, {}, {});\n  }}\n",
+          from_a, from_b, element_count(batch), rows, inner, columns, slots_.pointer(left), slots_.pointer(right),
+          slots_.pointer(to));
+    });
+  }
+
+  void translate(const OneOf<Slice, SplitAxis, Gather, Repeat, SpaceDepth> auto&, const Step& step) {
+    move(step, step.table, 0);
+  }
+  /// Elements only move, as the table says (runtime/moves.h); `outside` are those that come from nowhere.
+  void move(const Step& step, std::vector<int64_t> table, double outside) {
+    const int64_t length = shorten(table);
+    const std::string from = list(table);
+    const int x = slots_.plain(step.inputs[0].buffer), to = slots_.output(step, 0);
+    slots_.add(comment(step), {x}, to, [=, this, runs = table.size()] {
+      return fmt::format("  {{\n    static constexpr Size from[] = {};\n    gather({}, {}, from, {}, {}, {});\n  }}\n",
+                         from, runs, length, number(outside), slots_.pointer(x), slots_.pointer(to));
+    });
   }
 
   void translate_pool(const Step& step, Size2 kernel, Size2 stride, const Padding& padding, Size2 dilation, bool mean,
@@ -275,11 +312,12 @@ class Translator {
   }
   void translate(const Flatten&, const Step& step) { view(step); }
   void translate(const Reshape&, const Step& step) { view(step); }
+  void translate(const Squeeze&, const Step& step) { view(step); }
 
   void translate(const Pad& op, const Step& step) {
     const Shape &x = step.inputs[0].shape, &y = step.output.shape;
     if (x.size() != 4 || x[0] != y[0] || x[1] != y[1] || op.begin[0] != 0 || op.begin[1] != 0) {
-      throw Error(ErrorKind::unsupported, "a C++ header pads rows and columns only");
+      return move(step, sources(op, x, y), op.value);
     }
     const int from = slots_.image(step), to = slots_.output(step, kBlock);
     const int mode = op.mode == Pad::Mode::constant ? 0 : op.mode == Pad::Mode::reflect ? 1 : 2;
@@ -346,8 +384,7 @@ class Translator {
   void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
   void translate(const OneOf<Identity, Dropout, Resize, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Reduce,
-                             ArgReduce, Hardmax, TopK, Slice, SplitAxis, Gather, ScatterNd, Squeeze, Repeat, SpaceDepth,
-                             ShapeOf, ConstantOfShape, Arange, Cast> auto&,
+                             ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
                  const Step&) {
     unknown();
   }
