@@ -57,14 +57,14 @@ def max_abs_error(results):
 
 
 def ingredients(grid, control, having=""):
-    """One row a cell of docs/results/GRID whose name has that part and that has results, beside the same seeds of its control."""
+    """One row a cell of docs/results/GRID that has results and whose name has that pattern, beside the same seeds of its control."""
     def table():
         cells = load(grid)
         against = by_seed(cells.get(control, []))
         body = []
         for name in grid_cells(grid):
             results = cells.get(name)
-            if not results or having not in name:
+            if not results or not re.search(having, name):
                 continue
             top1 = by_seed(results)
             differences = paired(top1, against)
