@@ -130,10 +130,13 @@ std::filesystem::path keep_former_run(const std::filesystem::path& folder) {
   for (int i = 1; fs::exists(kept = folder / ("before-" + std::to_string(i))); ++i) {
   }
   fs::create_directory(kept);
+  for (const char* network : {"checkpoint", "model", "teacher", "snapshot"}) {
+    const std::string name = std::string(network) + ".safetensors";
+    if (fs::exists(folder / name)) fs::copy_file(folder / name, kept / name);
+  }
   const std::vector<fs::path> files(fs::directory_iterator(folder), {});
   for (const fs::path& file : files) {
     const std::string name = file.filename().string();
-    if (file.extension() == ".safetensors") fs::copy_file(file, kept / name);
     const bool record = name == "metrics.jsonl" || name == "result.json" || name == "survivors.json";
     if (record || name.starts_with("events.out.tfevents.")) fs::rename(file, kept / name);
   }
