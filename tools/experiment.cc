@@ -90,6 +90,11 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
   return figures;
 }
 
+std::string with_settings(std::string command, const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) command += fmt::format(" --set '{}'", setting);
+  return command;
+}
+
 Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe) {
   Json figures = read_json(file);
   if (!figures.is_null()) train::check_same_recipe(shown(recipe), figures.value("recipe", ""), file);

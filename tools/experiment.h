@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli.h"
 #include "records.h"
@@ -34,6 +35,9 @@ struct ExperimentOptions {
 /// recipe, machine}, and selection, what survivors.json says, where the recipe chooses; deployed_top1 and ms are the
 /// runtime's, at batch 1 on one thread. Error(check_failed) when the collapse is not certified.
 std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options);
+
+/// The command with settings over its recipe, as a shell reads it.
+std::string with_settings(std::string command, const std::vector<std::string>& settings);
 
 /// The figures in a file, or null when it is not there. Error(usage) naming the file and the setting when they are of
 /// another recipe; where data and teacher lie does not matter.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "experiment.h"
 #include "records.h"
 #include "table.h"
 
@@ -134,8 +135,7 @@ Json worth_of(const std::vector<FrontierCell>& cells, const std::map<std::string
 std::string FrontierPlace::command_of(const std::string& cells) const {
   std::string command = fmt::format("./reducenet frontier {}", recipe);
   if (!from.empty()) command += " --from " + std::filesystem::path(from).filename().string();
-  for (const std::string& setting : settings) command += fmt::format(" --set '{}'", setting);
-  return command + fmt::format(" --data DATA --out DIR --only '{}'", cells);
+  return with_settings(command, settings) + fmt::format(" --data DATA --out DIR --only '{}'", cells);
 }
 
 Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {

@@ -204,13 +204,12 @@ void Squeeze::go() {
 }
 
 std::string Squeeze::command_of(const Tried& tried) const {
-  std::string command = "./reducenet train " + options_.recipe;
-  for (const std::string& setting : options_.settings) command += fmt::format(" --set '{}'", setting);
-  return command + fmt::format(
-                       " --set 'model.widths=[{}]' --set model.expansion={} --set train.seed={} --data DATA "
-                       "--out DIR",
-                       fmt::join(tried.widths, ", "), tried.expansion,
-                       recipe_.squeeze.seeds.size() == 1 ? std::to_string(recipe_.squeeze.seeds[0]) : "SEED");
+  return with_settings("./reducenet train " + options_.recipe, options_.settings) +
+         fmt::format(
+             " --set 'model.widths=[{}]' --set model.expansion={} --set train.seed={} --data DATA "
+             "--out DIR",
+             fmt::join(tried.widths, ", "), tried.expansion,
+             recipe_.squeeze.seeds.size() == 1 ? std::to_string(recipe_.squeeze.seeds[0]) : "SEED");
 }
 
 Json Squeeze::json() const {

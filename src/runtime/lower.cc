@@ -436,14 +436,11 @@ class Lowering {
     const auto parameter = [&](size_t i) {
       const Tensor& given = weights(node, i);
       const std::vector<double> values = given.to_doubles();
-      std::vector<double> all(static_cast<size_t>(element_count(own)));
-      if (layer) {
-        for_each_index<1>(own, {broadcast_strides(given.shape(), own)}, [&](int64_t k, const auto& at) {
-          all[static_cast<size_t>(k)] = values[static_cast<size_t>(at[0])];
-        });
-      } else {
-        for (size_t k = 0; k < all.size(); ++k) all[k] = values[k / (all.size() / values.size())];
-      }
+      const auto each = given.size();
+      const Shape to = layer ? own : Shape{each, element_count(own) / std::max<int64_t>(each, 1)};
+      std::vector<double> all;
+      for_each_index<1>(to, {broadcast_strides(layer ? given.shape() : Shape{each, 1}, to)},
+                        [&](int64_t, const auto& at) { all.push_back(values[static_cast<size_t>(at[0])]); });
       return all;
     };
     step.weight = parameter(1);

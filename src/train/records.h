@@ -33,8 +33,8 @@ void write_selection(const std::filesystem::path& path, const Recipe::Select& re
 /// result.json: recipe, seed, figures and machine.
 void write_result(const std::filesystem::path& path, const Recipe& recipe, const Result& result);
 
-/// Where another run began, before a new one does: its records go to the folder's `before-1` (or the next number that is
-/// free), and of its networks copies, since the new run may start or learn from them. Empty: none was there.
+/// Where another run began, before a new one does: its records go to the folder's `before-1` (or the next number that
+/// is free), and of its networks copies, since the new run may start or learn from them. Empty: none was there.
 std::filesystem::path keep_former_run(const std::filesystem::path& folder);
 
 }  // namespace reducenet::train

@@ -11,6 +11,7 @@
 #include "graph/strides.h"
 #include "reducenet/error.h"
 #include "reducenet/quantize.h"
+#include "runtime/matrices.h"
 #include "runtime/moves.h"
 #include "runtime/narrow.h"
 
@@ -185,29 +186,23 @@ class Translator {
     });
   }
   void translate(const MatMul&, const Step& step) {
-    Shape a = step.inputs[0].shape, b = step.inputs[1].shape, batch = step.output.shape;
-    batch.resize(std::max<size_t>({a.size(), b.size(), 2}) - 2);
-    if (a.size() == 1) a.insert(a.begin(), 1);
-    if (b.size() == 1) b.push_back(1);
-    const int64_t rows = a[a.size() - 2], inner = a.back(), columns = b.back();
-    const auto starts = [&](const Shape& from) {
-      std::vector<int64_t> all;
-      const Shape own(from.begin(), from.end() - 2);
-      const int64_t each = from[from.size() - 2] * from.back();
-      for_each_index<1>(batch, {broadcast_strides(own, batch)},
-                        [&](int64_t, const auto& at) { all.push_back(at[0] * each); });
-      return list(all);
-    };
-    const std::string from_a = starts(a), from_b = starts(b);
+    const Shape &a = step.inputs[0].shape, &b = step.inputs[1].shape;
+    const int64_t rows = a.size() > 1 ? a[a.size() - 2] : 1, columns = b.size() > 1 ? b.back() : 1;
+    std::vector<int64_t> starts[2];
+    for (const auto& from : matrix_starts(a, b, step.output.shape)) {
+      for (size_t i = 0; i < 2; ++i) starts[i].push_back(from[i]);
+    }
     const int left = slots_.plain(step.inputs[0].buffer), right = slots_.plain(step.inputs[1].buffer);
     const int to = slots_.output(step, 0);
-    slots_.add(comment(step), {left, right}, to, [=, this] {
-      return fmt::format(
-          "  {{\n    static constexpr Size from_a[] = {}, from_b[] = {};\n"
-          "    matmul({}, {}, {}, {}, from_a, from_b, {}, {}, {});\n  }}\n",
-          from_a, from_b, element_count(batch), rows, inner, columns, slots_.pointer(left), slots_.pointer(right),
-          slots_.pointer(to));
-    });
+    slots_.add(
+        comment(step), {left, right}, to,
+        [=, this, inner = a.back(), matrices = starts[0].size(), from_a = list(starts[0]), from_b = list(starts[1])] {
+          return fmt::format(
+              "  {{\n    static constexpr Size from_a[] = {}, from_b[] = {};\n"
+              "    matmul({}, {}, {}, {}, from_a, from_b, {}, {}, {});\n  }}\n",
+              from_a, from_b, matrices, rows, inner, columns, slots_.pointer(left), slots_.pointer(right),
+              slots_.pointer(to));
+        });
   }
 
   void translate(const OneOf<Slice, SplitAxis, Gather, Repeat, SpaceDepth> auto&, const Step& step) {

@@ -30,14 +30,6 @@ inline int64_t blocks_of(const Slot& slot) {
   return ceil_div(slot.shape[1], slot.block);
 }
 
-/// One call. Its text is made when every slot has its place.
-struct Item {
-  std::string comment;
-  std::vector<int> reads;
-  int writes = -1;
-  std::function<std::string()> code;
-};
-
 /// The tensors of a header, in the forms that its calls want, and the calls.
 class Slots {
  public:
@@ -55,6 +47,7 @@ class Slots {
   int in_bytes(int buffer, int slot);
   /// The step's output, as an image or, with block 0, plain.
   int output(const Step& step, int64_t block);
+  /// A call. Its text is made when every slot has its place.
   void add(std::string comment, std::vector<int> reads, int writes, std::function<std::string()> code);
 
   // As C++; the text is right once every slot has its place.
@@ -76,6 +69,12 @@ class Slots {
   std::string calls() const;
 
  private:
+  struct Item {
+    std::string comment;
+    std::vector<int> reads;
+    int writes = -1;
+    std::function<std::string()> code;
+  };
   int new_slot(Slot slot);
   int root(int slot) const;
   std::string borders(int slot) const;

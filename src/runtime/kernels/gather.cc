@@ -23,16 +23,15 @@ double cost(const Step& step) {
 /// table: of every element of y, where it is in x.
 void make_table(Step& step) {
   const Shape &x = step.inputs[0].shape, &y = step.output.shape;
-  const std::vector<int64_t> dense = dense_strides(x);
-  step.table.clear();
-  if (const auto* transpose = std::get_if<Transpose>(&step.op)) {
-    std::vector<int64_t> strides;
-    for (const int64_t axis : transpose->perm) strides.push_back(dense[static_cast<size_t>(axis)]);
-    for_each_index<1>(y, {strides},
-                      [&](int64_t, const std::array<int64_t, 1>& from) { step.table.push_back(from[0]); });
+  if (const auto* pad = std::get_if<Pad>(&step.op)) {
+    step.table = sources(*pad, x, y);
     return;
   }
-  step.table = sources(std::get<Pad>(step.op), x, y);
+  const std::vector<int64_t> dense = dense_strides(x);
+  std::vector<int64_t> strides;
+  for (const int64_t axis : std::get<Transpose>(step.op).perm) strides.push_back(dense[static_cast<size_t>(axis)]);
+  step.table.clear();
+  for_each_index<1>(y, {strides}, [&](int64_t, const std::array<int64_t, 1>& from) { step.table.push_back(from[0]); });
 }
 
 void pack(Step& step) {

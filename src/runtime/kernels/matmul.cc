@@ -10,6 +10,7 @@
 #include "hwy/foreach_target.h"
 #include "runtime/kernels/epilogue-inl.h"
 #include "runtime/kernels/rows.h"
+#include "runtime/matrices.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace reducenet::HWY_NAMESPACE {
@@ -132,23 +133,11 @@ double cost(const Step& step) {
 
 /// table: steps of c along i and j, then for every matrix of the batch where a and b begin.
 void pack(Step& step) {
-  const auto p = HWY_STATIC_DISPATCH(product)(step);
-  const Shape &a = step.inputs[0].shape, &b = step.inputs[1].shape;
   step.table = {0, 0};
   if (step.inputs.size() > 2) step.table = broadcast_strides(step.inputs[2].shape, step.output.shape);
-  Shape batch = step.output.shape;
-  if (b.size() > 1) batch.pop_back();
-  if (a.size() > 1) batch.pop_back();
-  const auto strides = [&](const Shape& shape, int64_t matrix) {
-    if (shape.size() < 3) return std::vector<int64_t>(batch.size(), 0);
-    auto steps = broadcast_strides({shape.begin(), shape.end() - 2}, batch);
-    for (int64_t& step : steps) step *= matrix;
-    return steps;
-  };
-  for_each_index<2>(batch, {strides(a, p.rows * p.inner), strides(b, p.inner * p.columns)},
-                    [&](int64_t, const std::array<int64_t, 2>& from) {
-                      step.table.insert(step.table.end(), from.begin(), from.end());
-                    });
+  for (const auto& from : matrix_starts(step.inputs[0].shape, step.inputs[1].shape, step.output.shape)) {
+    step.table.insert(step.table.end(), from.begin(), from.end());
+  }
 }
 
 void run(const Call& call) noexcept {
