@@ -11,6 +11,7 @@
 #include <unordered_set>
 
 #include "collapse/region.h"
+#include "collapse/rounding.h"
 #include "collapse/sizes.h"
 #include "reducenet/error.h"
 #include "reducenet/verify.h"
@@ -291,15 +292,11 @@ std::vector<double> magnitudes(const Trial& trial, const Sample& positive) {
   return outputs(part, trial, {&positive, 1})[0];
 }
 
-/// Nodes with numbers of their own: each adds its rounding to the region's.
-double layers_in(const Graph& part) {
-  const auto has_numbers = [&](const Node& node) {
-    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId in) {
-      const Tensor* constant = part.constant(in);
-      return constant && is_float(constant->dtype());
-    });
-  };
-  return static_cast<double>(std::max<int64_t>(1, std::count_if(part.nodes.begin(), part.nodes.end(), has_numbers)));
+/// What the nodes with numbers of their own add to the region's rounding, in units of one.
+double total_roundings(const Graph& part) {
+  double count = 0;
+  for (const Node& node : part.nodes) count += roundings_in(part, node);
+  return std::max(1.0, count);
 }
 
 /// Whole numbers are cut off, so that sums of outputs are not outputs of sums.
@@ -336,7 +333,8 @@ RegionCheck check_at(const Shape& guess, const Site& before, const Site& collaps
   const auto add = [](double x, double y) { return std::abs(x) + std::abs(y); };
   const Sample absolute = combine(combine(a, b, add), zero, add);
   const std::vector<double> terms = magnitudes(trial, absolute);
-  const double unit = layers_in(trial.after) * rounding_of(after, after.find_value(region.made)) + kDoubleArithmetic;
+  const double unit =
+      total_roundings(trial.after) * rounding_of(after[after.find_value(region.made)].dtype) + kDoubleArithmetic;
 
   RegionCheck result{.name = region.output};
   const auto worst = [](double& so_far, double value) {

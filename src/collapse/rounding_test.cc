@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "collapse/testing.h"
 #include "reducenet/arch.h"
@@ -42,6 +44,44 @@ TEST(Rounding, SumsKeepToThemselvesAndZerosStay) {
   EXPECT_NEAR(rows[3] + rows[4], 0.2 + 1.0 / 7, 0.75e-8);
   const std::vector<double> columns = rounded_sums(exact, DType::f32, 0).to_doubles();
   EXPECT_NEAR(columns[0] + columns[3], 0.1 + 0.2, 0.75e-8);
+}
+
+/// Of many magnitudes.
+std::vector<double> numbers(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  std::vector<double> values(count);
+  for (double& v : values) v = normal(random) * std::pow(10, normal(random));
+  return values;
+}
+
+TEST(Rounding, NoElementTakesOverMoreThanOneRoundingOfItsOwn) {
+  const std::vector<double> exact = numbers(2000, 1);
+  for (const auto& [dtype, unit] : {std::pair{DType::f32, 0x1p-24}, {DType::bf16, 0x1p-8}}) {
+    const std::vector<double> made =
+        rounded_sums(Tensor::adopt({1, 2000}, std::vector<double>(exact)), dtype, 1).to_doubles();
+    double sum = 0, largest = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_LE(std::abs(made[i] - exact[i]), 2.02 * unit * std::abs(exact[i])) << i;
+      sum += made[i] - exact[i];
+      largest = std::max(largest, std::abs(exact[i]));
+      EXPECT_LE(std::abs(sum), 1.01 * unit * largest) << i;
+    }
+  }
+}
+
+/// In a matrix of few elements errors do not average out.
+TEST(Rounding, SmallMatricesAreCertified) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    GraphBuilder b("small", seed);
+    const ValueId weight = b.constant("weight", Tensor::from_doubles({4, 6}, numbers(24, seed), DType::f32));
+    b.output(b.batch_norm("bn", b.node("fc", MatMul{}, {b.input("x", {1, 4}), weight})));
+    const Graph graph = testing::as_trained(std::move(b).finish(), seed);
+    const Collapsed collapsed = collapse(graph);
+    ASSERT_EQ(collapsed.graph.nodes.size(), 1U);
+    const Certificate certificate = verify(graph, collapsed);
+    EXPECT_TRUE(certificate.verified) << seed << ": " << certificate.why;
+  }
 }
 
 TEST(Rounding, TheLargestNumbersStayFinite) {

@@ -60,7 +60,7 @@ bool holds_bias(const Site& site, const Frame& frame) {
   const Pad& pad = std::get<Pad>(site.graph[frame.padding].op);
   const LinearMap first = numbers_of(site.graph, frame.first);
   const std::vector<double> sums = terms(first);
-  const double unit = rounding_of(site.graph, frame.first.result);
+  const double unit = rounding_of(site.graph[frame.first.result].dtype);
   const auto agrees = [&](double value, size_t c) { return std::abs(value - first.bias[c]) <= unit * sums[c]; };
   if (std::holds_alternative<Pad>(site.graph[site.uses.producer_of(frame.result)].op)) {
     for (size_t c = 0; c < sums.size(); ++c) {

@@ -175,7 +175,7 @@ Outcome merge_pair(const Site& site, const View& first, const View& second) {
   const std::string& name = site.graph[named_after_second ? second.node : first.node].name;
   const LinearMap w1 = numbers_of(site.graph, first), w2 = numbers_of(site.graph, second);
   LinearMap map = compose(w1, w2);
-  if (second.is_scale()) drop_rounding(map, w1, w2, rounding_of(site.graph, second.result));
+  if (second.is_scale()) drop_rounding(map, w1, w2, rounding_of(site.graph[second.result].dtype));
   patch.replace(second.result, emit(patch, std::move(map), rank, first.source, name));
   return patch;
 }

@@ -318,8 +318,8 @@ std::optional<std::string> border_obstacle(const Graph& graph, const View& first
          std::string(reason::kBias);
 }
 
-double rounding_of(const Graph& graph, ValueId value) {
-  switch (graph[value].dtype) {
+double rounding_of(DType dtype) {
+  switch (dtype) {
     case DType::f64:
       return 0x1p-53;
     case DType::f16:

@@ -48,8 +48,8 @@ int64_t work_of(const Graph& graph, const View& view);
 std::optional<std::string> border_obstacle(const Graph& graph, const View& first, const Geometry& second,
                                            NodeId reader);
 
-/// Half a unit in the last place of 1, in the value's type.
-double rounding_of(const Graph& graph, ValueId value);
+/// Half a unit in the last place of 1, in that type.
+double rounding_of(DType dtype);
 
 /// "'stage1.conv1' (Conv)"
 std::string label(const Graph& graph, NodeId node);
