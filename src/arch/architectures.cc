@@ -92,11 +92,16 @@ const Architecture& find_architecture(std::string_view name, ArchOptions& option
     const std::optional<int64_t> depth = depth_in(name, row.architecture.name);
     if (!depth) continue;
     if (*depth > 0) {
+      const auto refuse = [&](const std::string& why) {
+        throw Error(ErrorKind::usage, "model.arch: '" + std::string(name) + "': " + why);
+      };
       const auto stages = row.per_stage ? static_cast<int64_t>(options.widths.size()) : 1;
       const int64_t per_module = row.layers_per_module * stages;
-      if (per_module == 0 || *depth <= 2 || (*depth - 2) % per_module != 0) {
-        throw Error(ErrorKind::usage, "model.arch: '" + std::string(name) + "': the depth must be 2 + " +
-                                          std::to_string(per_module) + "·modules");
+      if (row.layers_per_module == 0) refuse("'" + std::string(row.architecture.name) + "' takes no depth");
+      if (per_module == 0) refuse("no stages: model.widths is empty");
+      if (*depth <= 2 || (*depth - 2) % per_module != 0) {
+        refuse("the depth must be 2 + " + std::to_string(per_module) + "·modules" +
+               (row.per_stage ? ", with as many stages as model.widths: " + std::to_string(stages) : ""));
       }
       options.modules = (*depth - 2) / per_module;
     }
