@@ -11,10 +11,12 @@
 #include "experiment.h"
 #include "frontier_report.h"
 #include "progress.h"
+#include "reducenet/arch.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "signals.h"
 #include "train/folder_lock.h"
+#include "train/recipe_check.h"
 #include "train/weights.h"
 #include "verbs.h"
 
@@ -63,26 +65,41 @@ train::Recipe recipe_of(const FrontierCell& cell, const Options& options) {
   return recipe;
 }
 
+/// What the cell's weights come from, on disk once that is there; empty: nothing.
+fs::path start_of(const FrontierCell& cell, const Options& options) {
+  if (!cell.after.empty()) return model_of(options, cell.after);
+  return cell.kind == FrontierCell::Kind::control ? fs::path() : fs::path(options.from);
+}
+
+/// Error(usage), naming the cell, when the recipe of a cell that is to run contradicts itself, or its architecture
+/// cannot be built: known before the cells in front of it have trained for hours.
+void check_cells(const std::vector<FrontierCell>& cells, const Options& options) {
+  for (const FrontierCell* cell : cells_to_run(cells, options)) {
+    const train::Recipe recipe = recipe_of(*cell, options);
+    try {
+      train::check_recipe(recipe, {.from = start_of(*cell, options)});
+      if (recipe.model.arch == "import") continue;
+      ArchOptions arch = recipe.model.options;
+      for (auto& [size, usual] :
+           {std::pair{&arch.channels, 3}, {&arch.height, 32}, {&arch.width, 32}, {&arch.classes, 10}}) {
+        if (*size == 0) *size = usual;
+      }
+      build(recipe.model.arch, arch);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::usage) continue;  // of sizes, which the images will have
+      throw Error(error.kind(), fmt::format("cell '{}': {}", cell->name, error.what()));
+    }
+  }
+}
+
 /// The cell as an experiment, its start on disk.
 Experiment experiment_of(const FrontierCell& cell, const Options& options) {
-  Experiment experiment{cell.name, recipe_of(cell, options), options.out / cell.name, {}};
-  switch (cell.kind) {
-    case FrontierCell::Kind::trunk:
-    case FrontierCell::Kind::deep:
-    case FrontierCell::Kind::step:
-      experiment.from = cell.after.empty() ? fs::path(options.from) : model_of(options, cell.after);
-      break;
-    case FrontierCell::Kind::direct: {
-      experiment.from = experiment.folder / "initial.safetensors";
-      const fs::path pattern = model_of(options, cell.after);
-      if (fs::exists(experiment.from)) break;
-      fs::create_directories(experiment.folder);
-      save(train::with_new_weights(load(pattern), static_cast<uint64_t>(cell.seed)), experiment.from);
-      break;
-    }
-    case FrontierCell::Kind::control:
-      break;
-  }
+  Experiment experiment{cell.name, recipe_of(cell, options), options.out / cell.name, start_of(cell, options)};
+  if (cell.kind != FrontierCell::Kind::direct) return experiment;
+  experiment.from = experiment.folder / "initial.safetensors";
+  if (fs::exists(experiment.from)) return experiment;
+  fs::create_directories(experiment.folder);
+  save(train::with_new_weights(load(start_of(cell, options)), static_cast<uint64_t>(cell.seed)), experiment.from);
   return experiment;
 }
 
@@ -232,9 +249,11 @@ Result frontier(Options options) {
   }
   for (const FrontierCell& cell : cells) read_figures(options.result_of(cell.name), recipe_of(cell, options));
   if (options.measure) measure_again(cells, options);
+  const bool trains = !options.page && !options.measure;
+  if (trains) check_cells(cells, options);
   const StopOnSignal guard;
   options.run.stop = &guard.requested();
-  const bool interrupted = !options.page && !options.measure && !train_grid(cells, options);
+  const bool interrupted = trains && !train_grid(cells, options);
   result.json = report_frontier(cells, options);
   result.json["interrupted"] = interrupted;
   result.text = frontier_text(result.json, options);

@@ -176,6 +176,10 @@ present front-relu6/k0-s0/deployed.onnx
 refuses 2 'name the model with --from' frontier frontier.toml --set model.arch=import --out never
 refuses 2 'frontier.survivors is empty' frontier tiny.toml --out never
 refuses 2 'must fall' frontier frontier.toml --set frontier.survivors=1,2 --out never
+refuses 2 "cell 'deep-s0': finetune.epochs = 2 leaves none" frontier frontier.toml --set frontier.way=fan \
+  --set frontier.epochs=2 --set finetune.epochs=2 --set train.epochs=3 --out never
+refuses 2 "cell 'control1-lr0.1-s0': model.fades: nothing of 'plain' fades at 'residual'" frontier frontier.toml \
+  --set 'frontier.controls=["plain model.fades=residual"]' --out never
 refuses 4 'nowhere' frontier frontier.toml --data nowhere --out unwritten
 refuses 4 'nowhere' squeeze tiny.toml --data nowhere --out unwritten
 absent unwritten
