@@ -12,13 +12,19 @@
 namespace reducenet::cli {
 namespace {
 
+/// No BatchNorm that would merge into the layer before it. One that cannot, behind a sum or a join, is a layer.
 void require_merged(const Graph& graph) {
+  const Uses uses(graph);
   for (const Node& node : graph.nodes) {
-    if (std::holds_alternative<BatchNorm>(node.op)) {
-      throw Error(ErrorKind::usage,
-                  fmt::format("node '{}' ({}): int8 starts from merged layers; collapse the model first", node.name,
-                              describe(node.op)));
+    if (!std::holds_alternative<BatchNorm>(node.op) || !uses.has_single_use(node.inputs[0])) continue;
+    const NodeId before = uses.producer_of(node.inputs[0]);
+    if (!before ||
+        !(std::holds_alternative<Conv2d>(graph[before].op) || std::holds_alternative<Gemm>(graph[before].op))) {
+      continue;
     }
+    throw Error(ErrorKind::usage,
+                fmt::format("node '{}' ({}): int8 starts from merged layers; collapse the model first", node.name,
+                            describe(node.op)));
   }
 }
 

@@ -53,6 +53,10 @@ system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.e
 system skipnet '.nonlinear_after > 5 and .macs_after < .macs_before + 1' model.arch=skipnet model.modules=2 train.epochs=3 model.fades=skipped \
   select.by=usage select.count=1 select.images=32
 
+# A BatchNorm that merges into nothing is a layer of its own in 8 bits, too.
+json 'any(.nodes[]; .op | startswith("BatchNormalization"))' inspect densenet/deployed.safetensors
+json '.top1_int8 >= 0' export densenet/deployed.safetensors -o densenet/int8.onnx --dtype int8 --data generated:160
+
 # The dynamic forms run and are exported too.
 system condconv '.nonlinear_after > 3' model.arch=condconv model.modules=1 train.epochs=1 model.fades=[]
 json '.n == 32' eval condconv/deployed.onnx --data generated:160

@@ -259,7 +259,7 @@ void dump_bytes(const fs::path& stem, Graph graph) {
   dump_layers(stem, graph, image, 2);
 }
 
-/// Grouped and depthwise layers, 1×1, strides, a residual, two matrices.
+/// Grouped and depthwise layers, 1×1, strides, a residual, a BatchNorm that merges into nothing, two matrices.
 Graph mixed() {
   GraphBuilder b("mixed", 17);
   ValueId x = b.input("x", {-1, 3, 19, 17});
@@ -271,10 +271,13 @@ Graph mixed() {
   x = conv("stem", x, 24, 3, {.stride = {2, 2}});
   const ValueId wide = conv("depthwise", x, 24, 5, {.groups = 24});
   x = b.add("sum", conv("product", wide, 24, 1, {}), x);
+  x = b.activation("norm.relu", b.batch_norm("norm", x), activation_named("relu"));
   x = conv("grouped", x, 36, 3, {.stride = {1, 2}, .groups = 4});
   x = b.activation("fc1.relu", b.gemm("fc1", b.node("flat", Flatten{}, {x}), 40), activation_named("relu"));
   b.output(b.gemm("fc2", x, 10));
-  return std::move(b).finish();
+  Graph graph = std::move(b).finish();
+  randomise_batch_norms(graph);
+  return graph;
 }
 
 }  // namespace
