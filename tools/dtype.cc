@@ -18,10 +18,9 @@ void require_merged(const Graph& graph) {
   for (const Node& node : graph.nodes) {
     if (!std::holds_alternative<BatchNorm>(node.op) || !uses.has_single_use(node.inputs[0])) continue;
     const NodeId before = uses.producer_of(node.inputs[0]);
-    if (!before ||
-        !(std::holds_alternative<Conv2d>(graph[before].op) || std::holds_alternative<Gemm>(graph[before].op))) {
-      continue;
-    }
+    const bool is_layer =
+        before && (std::holds_alternative<Conv2d>(graph[before].op) || std::holds_alternative<Gemm>(graph[before].op));
+    if (!is_layer || !graph.constant(graph[before].inputs[1])) continue;
     throw Error(ErrorKind::usage,
                 fmt::format("node '{}' ({}): int8 starts from merged layers; collapse the model first", node.name,
                             describe(node.op)));
