@@ -11,7 +11,6 @@
 #include "experiment.h"
 #include "frontier_report.h"
 #include "progress.h"
-#include "reducenet/arch.h"
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "signals.h"
@@ -71,22 +70,13 @@ fs::path start_of(const FrontierCell& cell, const Options& options) {
   return cell.kind == FrontierCell::Kind::control ? fs::path() : fs::path(options.from);
 }
 
-/// Error(usage), naming the cell, when the recipe of a cell that is to run contradicts itself, or its architecture
-/// cannot be built: known before the cells in front of it have trained for hours.
+/// Error(usage), naming the cell, when the recipe of a cell that is to run does not hold: known before the cells in
+/// front of it have trained for hours.
 void check_cells(const std::vector<FrontierCell>& cells, const Options& options) {
   for (const FrontierCell* cell : cells_to_run(cells, options)) {
-    const train::Recipe recipe = recipe_of(*cell, options);
     try {
-      train::check_recipe(recipe, {.from = start_of(*cell, options)});
-      if (recipe.model.arch == "import") continue;
-      ArchOptions arch = recipe.model.options;
-      for (auto& [size, usual] :
-           {std::pair{&arch.channels, 3}, {&arch.height, 32}, {&arch.width, 32}, {&arch.classes, 10}}) {
-        if (*size == 0) *size = usual;
-      }
-      build(recipe.model.arch, arch);
+      train::check_recipe(recipe_of(*cell, options), {.from = start_of(*cell, options)});
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::usage) continue;  // of sizes, which the images will have
       throw Error(error.kind(), fmt::format("cell '{}': {}", cell->name, error.what()));
     }
   }

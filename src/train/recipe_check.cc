@@ -4,9 +4,34 @@
 
 #include <sstream>
 
+#include "reducenet/arch.h"
 #include "reducenet/error.h"
+#include "train/graphs.h"
 
 namespace reducenet::train {
+namespace {
+
+/// Error(usage) when the architecture cannot be built as the recipe wants it. Where that leaves sizes to the images,
+/// usual ones; what only those of the images can tell is not asked.
+void check_architecture(const Recipe& recipe) {
+  if (imports(recipe)) return;
+  const ArchOptions usual;
+  ArchOptions options = recipe.model.options;
+  const auto fill = [&](int64_t ArchOptions::*size) {
+    if (options.*size == 0) options.*size = usual.*size;
+  };
+  fill(&ArchOptions::channels);
+  fill(&ArchOptions::height);
+  fill(&ArchOptions::width);
+  fill(&ArchOptions::classes);
+  try {
+    build(recipe.model.arch, options);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+  }
+}
+
+}  // namespace
 
 void check_recipe(const Recipe& recipe, const Options& options) {
   const auto require = [](bool holds, const std::string& why) {
@@ -30,11 +55,11 @@ void check_recipe(const Recipe& recipe, const Options& options) {
           "finetune.merge: how many epochs are left for the collapsed network? Set finetune.epochs");
   require(recipe.finetune.merge || !recipe.finetune.identity,
           "finetune.identity is of the collapsed network: set finetune.merge");
-  require(!recipe.model.batch_norm || recipe.model.arch == "import",
+  require(!recipe.model.batch_norm || imports(recipe),
           "model.batch_norm is for imported models: the built-in ones have theirs");
-  require(!recipe.model.whiten || recipe.model.arch != "import",
+  require(!recipe.model.whiten || !imports(recipe),
           "model.whiten draws the first convolution's weights anew: it cannot be set for an imported model");
-  require(recipe.model.filters == Recipe::Filters::drawn || recipe.model.arch != "import",
+  require(recipe.model.filters == Recipe::Filters::drawn || !imports(recipe),
           "model.filters are of a network's beginning: they cannot be set for an imported model");
   require(recipe.model.filters == Recipe::Filters::drawn || !recipe.model.whiten,
           "model.whiten draws the filters anew: set it, or model.filters, not both");
@@ -48,6 +73,7 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   require(!recipe.train.recorded || (!watches && recipe.distill.teacher != "ema"),
           "train.recorded: what a step learns from must not change: leave out gate.weight, gate.by and "
           "distill.teacher = ema");
+  check_architecture(recipe);
   if (recipe.select.by == Recipe::SelectBy::none) return;
   require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
           "select: how many activations survive? Set select.count or select.milliseconds");

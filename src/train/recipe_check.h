@@ -4,7 +4,7 @@
 
 namespace reducenet::train {
 
-/// Error(usage) when the recipe's settings contradict one another, or the options.
+/// Error(usage) when the recipe's settings contradict one another, the options, or what the architecture can be.
 void check_recipe(const Recipe& recipe, const Options& options);
 
 /// Error(usage) naming the first setting in which the recipe differs from `before`, the one in a file (a checkpoint,
