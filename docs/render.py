@@ -399,6 +399,7 @@ TABLES = {
                           "softmax-phases", "softmax-pixels"]),
     "reduce": experiments("foundation", ["reduce20", "plain11", "plain11-branches", "resnet11-article"]),
     "fading": experiments("fading"),
+    "full": experiments("full", epochs=None),
     "imported": ingredients("imported", "resnet20"),
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "selectors-narrow": ingredients("selectors-narrow", "sensitivity"),

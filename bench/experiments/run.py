@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs a grid of training experiments and keeps one small JSON file a cell.
 
-    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …] [--seed N …]
+    bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …] [--seed N …] [--device cuda]
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
-result stands in docs/results/GRID/ is skipped; one that was interrupted resumes from its checkpoint in runs/GRID/. A cell may
+result stands in docs/results/GRID/ is skipped; one that was interrupted (Ctrl-C, `timeout -s INT`: exit code 130) resumes from its
+checkpoint in runs/GRID/. A cell may
 start `from` the network of a cell above it, import what it deployed (`imports`), or learn from it (`teacher`); that cell's
 folder must lie in runs/GRID/.
 `docs/render.py` makes the tables.
@@ -46,7 +47,7 @@ def model_of(grid, cell, seed, file="model"):
     return f"runs/{grid['name']}/{cell}-s{seed}/{file}.safetensors"
 
 
-def run_cell(tool, grid, cell, seed, data, threads, before):
+def run_cell(tool, grid, cell, seed, data, threads, device, before):
     for needed in {cell.get("from"), cell.get("imports"), cell.get("teacher")} - {None}:
         if f"{needed}-s{seed}" in before:
             before[f"{needed}-s{seed}"].result()
@@ -69,14 +70,15 @@ def run_cell(tool, grid, cell, seed, data, threads, before):
         resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
         began = commit()
         trained = tool_json(
-            tool, [*arguments, "--set", f"train.threads={threads}", "--data", str(data), "--out", str(out), *resume], log)
+            tool, [*arguments, "--set", f"train.threads={threads}", "--data", str(data), "--out", str(out),
+                   "--device", device, *resume], log)
         target = cell.get("collapse", "module")
         collapsed = tool_json(tool, ["collapse", str(out / "model.safetensors"), "-o", str(out / "deployed.safetensors"),
                                "--to", target], log)
         evaluated = tool_json(tool, ["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
     result = {"grid": grid["name"], "cell": cell["name"], "seed": seed, "command": shown, "commit": began,
               "recipe": full_recipe(out, data),
-              "machine": f"{cpu_model()}, {threads} thread(s) of training", "train": trained,
+              "machine": f"{cpu_model()}, {threads} thread(s) of training" + ("" if device == "cpu" else f", {device}"), "train": trained,
               "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "out")},
               "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
     result["train"].pop("out", None)
@@ -96,6 +98,7 @@ def main():
     parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet", help="the program to measure")
     parser.add_argument("--only", action="append", metavar="NAME", help="this cell alone (repeatable, in the grid's order)")
     parser.add_argument("--seed", action="append", type=int, metavar="N", help="this seed alone (repeatable)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where cells train (default cpu)")
     options = parser.parse_args()
     grid = tomllib.loads(options.grid.read_text())
     if unknown := set(options.only or []) - {cell["name"] for cell in grid["cell"]}:
@@ -111,17 +114,22 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         futures = {}
         for cell, seed in pending:
-            arguments = (options.tool.resolve(), grid, cell, seed, options.data.resolve(), 1, futures)
+            arguments = (options.tool.resolve(), grid, cell, seed, options.data.resolve(), 1, options.device, futures)
             futures[f"{cell['name']}-s{seed}"] = pool.submit(run_cell, *arguments)
         running = {future: name for name, future in futures.items()}
-        for done, future in enumerate(concurrent.futures.as_completed(running), 1):
-            name = running[future]
-            try:
-                result = future.result()
-                print(f"[{done}/{len(pending)}] {name}: {100 * result['deployed_top1']:.2f} % deployed", flush=True)
-            except Exception as error:
-                failures += 1
-                print(f"[{done}/{len(pending)}] {name}: {error}", flush=True)
+        try:
+            for done, future in enumerate(concurrent.futures.as_completed(running), 1):
+                name = running[future]
+                try:
+                    result = future.result()
+                    print(f"[{done}/{len(pending)}] {name}: {100 * result['deployed_top1']:.2f} % deployed", flush=True)
+                except Exception as error:
+                    failures += 1
+                    print(f"[{done}/{len(pending)}] {name}: {error}", flush=True)
+        except KeyboardInterrupt:  # the trainings have had the signal too, and write their checkpoints
+            pool.shutdown(cancel_futures=True)
+            print("interrupted; the same command goes on", flush=True)
+            sys.exit(130)
     sys.exit(failures > 0)
 
 
