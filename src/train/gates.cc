@@ -24,14 +24,14 @@ bool Gates::learn() const {
 }
 
 void Gates::watch(Network& network, double progress) {
-  network.watch(watched_);
+  network.watch(watched_, Network::Watcher::gates);
   if (recipe_.by != Recipe::GateBy::policy) return;
   temperature_ = 1 - 0.9 * progress;
   network.sample(signs_, temperature_);
 }
 
 at::Tensor Gates::loss(const Network& network, const at::Tensor& losses) const {
-  const std::vector<at::Tensor>& watched = network.watched();
+  const std::vector<at::Tensor>& watched = network.watched(Network::Watcher::gates);
   const int64_t images = losses.size(0);
   std::vector<at::Tensor> open;  // [N] each
   for (size_t i = 0; i < signs_.size(); ++i) open.push_back(watched[i].to(at::kFloat).reshape({images}));
@@ -66,14 +66,15 @@ at::Tensor drawn_sign(const at::Tensor& z, double temperature, uint64_t noise) {
 std::vector<double> gate_usage(Network& network, const std::vector<ValueId>& gates, Feed& feed,
                                std::span<const int32_t> order) {
   const c10::AutoGradMode no_grad(false);
-  network.watch(gates);
+  network.watch(gates, Network::Watcher::gates);
   std::vector<double> usage(gates.size());
   Loader loader = feed.loader(order);
   for (Batch batch = loader.next(); batch.count() > 0; batch = loader.next()) {
     network.forward(feed.tensors(batch).pixels, false);
-    for (size_t i = 0; i < gates.size(); ++i) usage[i] += network.watched()[i].sum().item<double>();
+    const std::vector<at::Tensor>& open = network.watched(Network::Watcher::gates);
+    for (size_t i = 0; i < gates.size(); ++i) usage[i] += open[i].sum().item<double>();
   }
-  network.watch({});
+  network.watch({}, Network::Watcher::gates);
   for (double& share : usage) share /= static_cast<double>(order.size());
   return usage;
 }

@@ -80,10 +80,10 @@ TEST(Gates, WithoutNoiseAPolicyDecides) {
   const auto opened = [&](std::optional<uint64_t> noise) {
     network.set_noise(noise);
     network.forward(x, true);
-    return network.watched()[0].flatten().clone();
+    return network.watched(Network::Watcher::gates)[0].flatten().clone();
   };
   network.forward(x, true);
-  const at::Tensor z = network.watched()[1].flatten().clone();
+  const at::Tensor z = network.watched(Network::Watcher::gates)[1].flatten().clone();
   EXPECT_TRUE(at::equal(opened({}), (z > 0).to(at::kFloat)));
   EXPECT_TRUE(at::equal(opened(5), opened(5)));
   EXPECT_FALSE(at::equal(opened(5), opened(6)));
@@ -96,7 +96,7 @@ TEST(Gates, StraightThroughTheyLearnFromWhatTheyCost) {
   const at::Tensor x = at::randn({32, 3, 4, 4});
   const at::Tensor losses = losses_of(network, x, at::zeros({32}, at::kLong));
   const at::Tensor cost = gates.loss(network, losses);
-  const double share = network.watched()[0].mean().item<double>();
+  const double share = network.watched(Network::Watcher::gates)[0].mean().item<double>();
   EXPECT_NEAR(cost.item<double>(), (share - 0.1) * (share - 0.1), 1e-6);
   cost.backward();
   EXPECT_GT(parameter(network, "gate.weight").grad().abs().sum().item<double>(), 0);

@@ -84,7 +84,7 @@ void Network::find_readers() {
     if (id) ++readers_[static_cast<size_t>(id.index)];
   };
   read(graph_.outputs.front());
-  std::ranges::for_each(watched_, read);
+  for (const Watched& watched : watched_) std::ranges::for_each(watched.values, read);
   for (size_t i = steps_.size(); i-- > 0;) {
     const Step& step = steps_[i];
     const Node& node = graph_[step.node];
@@ -184,8 +184,10 @@ at::Tensor Network::forward(const at::Tensor& x, bool training) {
       throw Error(ErrorKind::bad_input, "node '" + node.name + "' (" + name_of(node.op) + "): " + message_of(error));
     }
   }
-  watched_values_.clear();
-  for (const ValueId id : watched_) watched_values_.push_back(store.take(id));
+  for (Watched& watched : watched_) {
+    watched.tensors.clear();
+    for (const ValueId id : watched.values) watched.tensors.push_back(store.take(id));
+  }
   return store.take(graph_.outputs.front());
 }
 
@@ -193,11 +195,11 @@ bool Network::makes(ValueId value) const {
   return std::ranges::any_of(steps_, [&](const Step& step) { return graph_[step.node].outputs.front() == value; });
 }
 
-void Network::watch(std::vector<ValueId> values) {
+void Network::watch(std::vector<ValueId> values, Watcher by) {
   for (const ValueId id : values) {
     if (!id || !makes(id)) throw Error(ErrorKind::usage, "a value to be watched is not made by the network");
   }
-  watched_ = std::move(values);
+  watched_[static_cast<size_t>(by)].values = std::move(values);
   find_readers();
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
@@ -42,9 +43,13 @@ class Network {
   /// fails.
   at::Tensor forward(const at::Tensor& x, bool training);
 
-  /// Values that forward() leaves in watched(), in this order. Throws Error(usage) for a value that no step makes.
-  void watch(std::vector<ValueId> values);
-  const std::vector<at::Tensor>& watched() const { return watched_values_; }
+  /// Who watches: each has a list of values of its own.
+  enum class Watcher : uint8_t { features, gates };
+  /// Values that forward() leaves in watched(by), in this order. Throws Error(usage) for a value that no step makes.
+  void watch(std::vector<ValueId> values, Watcher by = Watcher::features);
+  const std::vector<at::Tensor>& watched(Watcher by = Watcher::features) const {
+    return watched_[static_cast<size_t>(by)].tensors;
+  }
   /// The value stands in memory while a forward runs: it is not inside a fused step.
   bool makes(ValueId value) const;
 
@@ -101,8 +106,11 @@ class Network {
   bool fused_ = false;
   std::vector<bool> live_;       // by step: the output depends on it
   std::vector<size_t> readers_;  // live steps that read a value, by value index; the output counts as one more
-  std::vector<ValueId> watched_;
-  std::vector<at::Tensor> watched_values_;
+  struct Watched {
+    std::vector<ValueId> values;
+    std::vector<at::Tensor> tensors;  // of the last forward
+  };
+  std::array<Watched, 2> watched_;  // by Watcher
   std::optional<double> momentum_;
   std::optional<uint64_t> noise_;
   at::MemoryFormat format_;

@@ -55,6 +55,24 @@ class NetworkTest : public testing::TestWithParam<NetworkOptions> {
   void SetUp() override { at::manual_seed(1); }
 };
 
+TEST_P(NetworkTest, EachWatcherHasItsOwnValues) {
+  using enum Network::Watcher;
+  Network network(example(), GetParam());
+  const Graph graph = network.graph();
+  const ValueId pool = graph.find_value("pool"), down = graph.find_value("down");
+  network.watch({down, pool}, features);
+  network.watch({pool}, gates);
+  network.forward(images(2), false);
+  ASSERT_EQ(network.watched(features).size(), 2U);
+  ASSERT_EQ(network.watched(gates).size(), 1U);
+  EXPECT_EQ(network.watched(features)[0].sizes(), (std::vector<int64_t>{2, 8, 5, 4}));
+  EXPECT_TRUE(at::equal(network.watched(features)[1], network.watched(gates)[0]));
+  network.watch({}, gates);
+  network.forward(images(2), false);
+  EXPECT_EQ(network.watched(features).size(), 2U);
+  EXPECT_TRUE(network.watched(gates).empty());
+}
+
 TEST_P(NetworkTest, AtInferenceIsTheGraph) {
   Network network(example(), GetParam());
   network.set_fade(0, 0.3);

@@ -69,7 +69,6 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   require(recipe.distill.teacher != "self" || trained,
           "distill.teacher = self: the network has learnt nothing when its fading begins: set fade.start above 0");
   const bool watches = recipe.gate.weight > 0 || recipe.gate.by == Recipe::GateBy::policy;
-  require(!watches || recipe.distill.hints == 0, "gate.weight or gate.by, and distill.hints, cannot both be set");
   require(!recipe.train.recorded || (!watches && recipe.distill.teacher != "ema"),
           "train.recorded: what a step learns from must not change: leave out gate.weight, gate.by and "
           "distill.teacher = ema");

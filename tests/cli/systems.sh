@@ -51,7 +51,7 @@ system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.e
 grep -q then_branch skipnet/deployed.onnx || fail 'no If in skipnet/deployed.onnx'
 system skipnet '.nonlinear_after > 5' model.arch=skipnet model.modules=2 train.epochs=2 gate.by=policy
 system skipnet '.nonlinear_after > 5 and .macs_after < .macs_before + 1' model.arch=skipnet model.modules=2 train.epochs=3 model.fades=skipped \
-  select.by=usage select.count=1 select.images=32
+  select.by=usage select.count=1 select.images=32 gate.weight=1 distill.teacher=self distill.hints=1
 
 # A BatchNorm that merges into nothing is a layer of its own in 8 bits, too.
 json 'any(.nodes[]; .op | startswith("BatchNormalization"))' inspect densenet/deployed.safetensors
