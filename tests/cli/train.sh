@@ -104,6 +104,7 @@ json '.verified' collapse normed/model.safetensors -o normed.onnx
 json '[.nodes[] | select(.op | startswith("BatchNormalization"))] | length == 0' inspect normed.onnx
 refuses 2 'model.batch_norm is for imported models' train tiny.toml --set model.batch_norm=true --out never
 refuses 2 'name the model with --from' train tiny.toml --set model.arch=import --out never
+refuses 2 "'softmax' takes no depth" train tiny.toml --set model.arch=softmax7 --out never
 [ -e /dev/nvidia0 ] || refuses 5 'device cuda: this LibTorch or machine has none' train tiny.toml --device cuda --out never
 # Inverted residuals with other activations, by each way to choose: 4 of them, of which 2 stay; the others fade while it is fine-tuned.
 for chosen in relu6:sensitivity hard_swish:learned silu:dp; do
