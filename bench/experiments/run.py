@@ -4,10 +4,9 @@
     bench/experiments/run.py bench/experiments/foundation.toml --data PATH [--jobs 2] [--only NAME …] [--seed N …] [--device cuda]
 
 Every cell is one command, `reducenet train RECIPE --set …`, then `collapse` and `eval` of what it deployed. A cell whose
-result stands in docs/results/GRID/ is skipped; one that was interrupted (Ctrl-C, `timeout -s INT`: exit code 130) resumes from its
-checkpoint in runs/GRID/. A cell may
-start `from` the network of a cell above it, import what it deployed (`imports`), or learn from it (`teacher`); that cell's
-folder must lie in runs/GRID/.
+result stands in docs/results/GRID/ is skipped; one that was interrupted (Ctrl-C, `timeout -s INT`: exit code 130) resumes
+from its checkpoint in runs/GRID/. A cell may start `from` the network of a cell above it, import what it deployed
+(`imports`), or learn from it (`teacher`); that cell's folder must lie in runs/GRID/.
 `docs/render.py` makes the tables.
 """
 import argparse
@@ -78,7 +77,8 @@ def run_cell(tool, grid, cell, seed, data, threads, device, before):
         evaluated = tool_json(tool, ["eval", str(out / "deployed.safetensors"), "--data", str(data)], log)
     result = {"grid": grid["name"], "cell": cell["name"], "seed": seed, "command": shown, "commit": began,
               "recipe": full_recipe(out, data),
-              "machine": f"{cpu_model()}, {threads} thread(s) of training" + ("" if device == "cpu" else f", {device}"), "train": trained,
+              "machine": f"{cpu_model()}, {threads} thread(s) of training{'' if device == 'cpu' else ', ' + device}",
+              "train": trained,
               "collapse": {k: v for k, v in collapsed.items() if k not in ("refused", "regions", "out")},
               "deployed_top1": evaluated["top1"], "test_images": evaluated["n"]}
     result["train"].pop("out", None)
