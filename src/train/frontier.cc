@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "reducenet/error.h"
+#include "train/recipe_check.h"
 #include "train/weights.h"
 
 namespace reducenet::train {
@@ -75,13 +76,18 @@ Recipe settling_recipe(const Recipe& recipe, int64_t seed) {
   return step;
 }
 
+Recipe::Select selection(const Recipe& recipe, int64_t survivors) {
+  Recipe::Select select = recipe.select;
+  if (select.by == Recipe::SelectBy::none) select.by = Recipe::SelectBy::uniform;
+  select.count = survivors;
+  return select;
+}
+
 Recipe step_recipe(const Recipe& recipe, int64_t seed, int64_t survivors) {
   Recipe step = settling_recipe(recipe, seed);
   step.fade.start = recipe.frontier.start;
   step.fade.end = recipe.frontier.end;
-  step.select = recipe.select;
-  if (step.select.by == Recipe::SelectBy::none) step.select.by = Recipe::SelectBy::uniform;
-  step.select.count = survivors;
+  step.select = selection(recipe, survivors);
   return step;
 }
 
@@ -205,6 +211,9 @@ class Seed {
 
 std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
   check(recipe.frontier);
+  Recipe most = recipe;
+  most.select = selection(recipe, recipe.frontier.survivors[0]);
+  check_architecture(most);
   std::vector<FrontierCell> cells;
   for (const int64_t number : recipe.frontier.seeds) {
     Seed seed(recipe, number, cells);

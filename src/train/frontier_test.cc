@@ -135,6 +135,12 @@ TEST(Frontier, NonsenseIsRefused) {
   Recipe rising = example();
   set(rising, "frontier.survivors=3,5");
   EXPECT_THROW(frontier_cells(rising), Error);
+  Recipe gateless = example();
+  set(gateless, "select.by=usage");
+  EXPECT_THROW(frontier_cells(gateless), Error);
+  Recipe many = example();
+  set(many, "frontier.survivors=40,3");
+  EXPECT_THROW(frontier_cells(many), Error);
   Recipe unknown = example();
   unknown.frontier.controls = {"plain11 model.branch=1x1"};
   EXPECT_THROW(frontier_cells(unknown), Error);

@@ -96,12 +96,22 @@ Graph build_network(const Recipe& recipe, const std::filesystem::path& from, con
   const auto seed = static_cast<uint64_t>(recipe.train.seed);
   if (recipe.model.filters == Recipe::Filters::patches) draw_filters(graph, images, recipe.model.threshold, seed);
   if (recipe.model.whiten) whiten(graph, images, seed);
-  if (recipe.select.by == Recipe::SelectBy::usage) {
+  open_survivors(graph, recipe.select);
+  return graph;
+}
+
+void open_survivors(Graph& graph, const Recipe::Select& select) {
+  if (select.by == Recipe::SelectBy::none) return;
+  if (select.by == Recipe::SelectBy::usage) {
     open_gated_blocks(graph);
-  } else if (recipe.select.by != Recipe::SelectBy::none) {
+  } else {
     open_candidates(graph);
   }
-  return graph;
+  const auto candidates = static_cast<int64_t>(candidate_fades(graph).size());
+  if (select.count > candidates) {
+    throw Error(ErrorKind::usage, fmt::format("{} cannot survive: '{}' has {} that may (select.by)", select.count,
+                                              graph.name, candidates));
+  }
 }
 
 void open_candidates(Graph& graph) {

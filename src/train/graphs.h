@@ -20,6 +20,9 @@ bool imports(const Recipe& recipe);
 std::vector<size_t> candidate_fades(const Graph& graph);
 /// Their nodes' names.
 std::vector<std::string> candidate_names(const Graph& graph);
+/// Makes candidates of what may survive: gated blocks for "usage", for the others activations. Error(usage) when there
+/// are no gated blocks, or none that fade, or when more are to survive than there are candidates.
+void open_survivors(Graph& graph, const Recipe::Select& select);
 /// Makes a fade of every activation that may vanish, PRelu too: all but those that make weights or probabilities
 /// (sigmoid, hard_sigmoid, tanh, softplus, softsign).
 void open_candidates(Graph& graph);

@@ -9,10 +9,6 @@
 #include "train/graphs.h"
 
 namespace reducenet::train {
-namespace {
-
-/// Error(usage) when the architecture cannot be built as the recipe wants it. Where that leaves sizes to the images,
-/// usual ones; what only those of the images can tell is not asked.
 void check_architecture(const Recipe& recipe) {
   if (imports(recipe)) return;
   const ArchOptions usual;
@@ -25,13 +21,12 @@ void check_architecture(const Recipe& recipe) {
   fill(&ArchOptions::width);
   fill(&ArchOptions::classes);
   try {
-    build(recipe.model.arch, options);
+    Graph graph = build(recipe.model.arch, options);
+    open_survivors(graph, recipe.select);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage) throw;
   }
 }
-
-}  // namespace
 
 void check_recipe(const Recipe& recipe, const Options& options) {
   const auto require = [](bool holds, const std::string& why) {

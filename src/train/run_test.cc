@@ -211,6 +211,11 @@ TEST_F(Run, RefusesWhatCannotWork) {
     EXPECT_EQ(kind, ErrorKind::usage);
     expect_contains(text, "it never does");
   }
+  // Before any image is read.
+  const auto [gateless, text] =
+      failure(small({"data.path=/nowhere", "fade.start=0.5", "select.count=1", "select.by=usage"}), {.out = out("a")});
+  EXPECT_EQ(gateless, ErrorKind::usage);
+  expect_contains(text, "has no gated blocks");
   EXPECT_EQ(failure(small(), {.out = out("a"), .device = "abacus"}).first, ErrorKind::usage);
   EXPECT_EQ(failure(small(), {.out = "/proc/nowhere"}).first, ErrorKind::io);
 }
