@@ -74,4 +74,17 @@ std::vector<Tap> resize_taps(const Resize& op, int64_t i, int64_t input, double 
   return taps;
 }
 
+PlaneTaps plane_taps(const Resize& op, const Shape& x, const Shape& y, std::array<double, 2> scales) {
+  PlaneTaps taps;
+  for (const size_t axis : {size_t{2}, size_t{3}}) {
+    for (int64_t i = 0; i < y[axis]; ++i) {
+      for (const Tap& tap : resize_taps(op, i, x[axis], scales[axis - 2])) {
+        taps.indices.push_back(tap.index);
+        taps.weights.push_back(static_cast<float>(tap.weight));
+      }
+    }
+  }
+  return taps;
+}
+
 }  // namespace reducenet

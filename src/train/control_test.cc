@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "reducenet/error.h"
 
 namespace reducenet::train {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -283,7 +284,7 @@ void open_batch(Graph& graph, const Shape& image) {
 
 void check_images_apart(const Graph& graph, const Shape& image) {
   constexpr double kTolerance = 1e-3;  // of the largest answer: kernels for one image and for two round differently
-  const at::NoGradGuard no_grad;
+  const c10::AutoGradMode no_grad(false);
   Network network(graph, {.fused = false});
   const at::Tensor two = at::rand({2, image[0], image[1], image[2]}, at::detail::createCPUGenerator(1));
   at::Tensor apart, together;

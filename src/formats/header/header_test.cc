@@ -90,6 +90,14 @@ Graph other_ops() {
   b.output(b.node("channels", Softmax{1}, {up}));
   b.output(b.node("pooled", Flatten{}, {b.node("gap", GlobalAveragePool{}, {x})}));
   b.output(b.node("side", Concat{0}, {rows, rows}));
+  const auto resized = [&](const char* name, Resize op, std::vector<float> scales) {
+    const ValueId none = b.constant(std::string(name) + ".roi", Tensor::of({0}, std::vector<float>{}));
+    b.output(b.node(name, op, {most, none, b.constant(std::string(name) + ".scales", Tensor::of({4}, scales))}));
+  };
+  resized("nearest", {.rounding = Resize::Rounding::floor}, {1, 1, 2, 1.5});
+  resized("linear", {.mode = Resize::Mode::linear, .coordinates = Resize::Coordinates::align_corners},
+          {1, 1, 2.5, 0.6F});
+  resized("cubic", {.mode = Resize::Mode::cubic, .exclude_outside = true}, {1, 1, 0.5, 3});
   const auto normed = [&](const std::string& name, Normalize op, ValueId from, int64_t parameters) {
     std::mt19937_64 random(3);
     const ValueId scale = b.constant(name + ".scale", testing::random_tensor({parameters}, random));

@@ -199,6 +199,30 @@ inline void pad(const Pad& p, const float* x, float* y) noexcept {
   }
 }
 
+/// Height and width interpolated: a pixel of y is Σ weight of its row · weight of its column · pixel of x over `taps` of
+/// each, those of all rows first, then those of all columns.
+struct Resize {
+  Size images, blocks, rows, columns, taps;
+  Layout x, y;
+};
+inline void resize(const Resize& p, const Size* taps, const float* weights, const float* x, float* y) noexcept {
+  for (Size item = 0; item < p.images * p.blocks * p.rows * p.columns; ++item) {
+    const Size j = item % p.columns, i = item / p.columns % p.rows, plane = item / (p.columns * p.rows);
+    const Size n = plane / p.blocks, o = plane % p.blocks, row = i * p.taps, column = (p.rows + j) * p.taps;
+    const float* from = x + n * p.x.image + o * p.x.plane;
+    float* to = y + n * p.y.image + o * p.y.plane + i * p.y.row + j * kBlock;
+    float value[kBlock] = {};
+    for (Size u = 0; u < p.taps; ++u) {
+      for (Size v = 0; v < p.taps; ++v) {
+        const float* at = from + taps[row + u] * p.x.row + taps[column + v] * kBlock;
+        const float weight = weights[row + u] * weights[column + v];
+        for (Size lane = 0; lane < kBlock; ++lane) value[lane] += weight * at[lane];
+      }
+    }
+    for (Size lane = 0; lane < kBlock; ++lane) to[lane] = value[lane];
+  }
+}
+
 /// y[index] = f(a[index·strides], b[index·strides]) for every index of a shape of Rank dimensions; all plain.
 template <int Rank, class F>
 inline void for_each_index(const Size (&shape)[Rank], const Size (&sa)[Rank], const Size (&sb)[Rank], const float* a,

@@ -8,6 +8,7 @@
 #include "formats/header/packing.h"
 #include "formats/header/slots.h"
 #include "formats/header/text.h"
+#include "graph/resize.h"
 #include "graph/strides.h"
 #include "reducenet/error.h"
 #include "reducenet/quantize.h"
@@ -324,6 +325,21 @@ class Translator {
     });
   }
 
+  void translate(const Resize& op, const Step& step) {
+    const Shape& y = step.output.shape;
+    const PlaneTaps taps = plane_taps(op, step.inputs[0].shape, y, step.scales);
+    const int64_t each = std::ssize(taps.indices) / std::max<int64_t>(y[2] + y[3], 1);
+    const std::string places = list(taps.indices), weights = result_.blob.add(taps.weights);
+    const int from = slots_.image(step), to = slots_.output(step, kBlock);
+    slots_.add(comment(step), {from}, to, [=, this] {
+      return fmt::format(
+          "  {{\n    static constexpr Size taps[] = {};\n    constexpr Resize p{{{}, {}, {}, {}, {}, {}, {}}};\n"
+          "    resize(p, taps, {}, {}, {});\n  }}\n",
+          places, y[0], ceil_div(y[1], kBlock), y[2], y[3], each, slots_.layout(from), slots_.layout(to), weights,
+          slots_.pointer(from), slots_.pointer(to));
+    });
+  }
+
   void translate(const Concat& op, const Step& step) {
     const Shape& y = step.output.shape;
     const auto axis = static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(y.size()) : op.axis);
@@ -378,8 +394,8 @@ class Translator {
 
   void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
-  void translate(const OneOf<Identity, Dropout, Resize, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Reduce,
-                             ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
+  void translate(const OneOf<Identity, Dropout, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Reduce, ArgReduce,
+                             Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
                  const Step&) {
     unknown();
   }

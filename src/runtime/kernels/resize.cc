@@ -73,21 +73,12 @@ double cost(const Step& step) {
   return (Pixel == 1 ? 8.0 : 1.0) * static_cast<double>(element_count(step.output.shape));
 }
 
-/// Taps and weights of the rows of y, then of its columns, equally many each.
 template <int64_t Pixel>
 void pack(Step& step) {
-  const Resize& op = std::get<Resize>(step.op);
-  const Shape &x = step.inputs[0].shape, &y = step.output.shape;
-  step.table.clear();
-  step.packed.clear();
-  for (const size_t axis : {size_t{2}, size_t{3}}) {
-    for (int64_t i = 0; i < y[axis]; ++i) {
-      for (const Tap& tap : resize_taps(op, i, x[axis], step.scales[axis - 2])) {
-        step.table.push_back(tap.index);
-        step.packed.push_back(static_cast<float>(tap.weight));
-      }
-    }
-  }
+  const Shape& x = step.inputs[0].shape;
+  auto [taps, weights] = plane_taps(std::get<Resize>(step.op), x, step.output.shape, step.scales);
+  step.table = std::move(taps);
+  step.packed.assign(weights.begin(), weights.end());
   step.scratch = x[3] * Pixel;
 }
 
