@@ -113,8 +113,8 @@ class Lowering {
   void lower(const Opaque& op, const Node& node) {
     refuse(node, "this op is not one that ReduceNet can execute: " + op.why);
   }
-  void lower(const OneOf<Compare, Where, Variadic, Lrn, ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape,
-                         Arange, Cast> auto&,
+  void lower(const OneOf<Compare, Variadic, Lrn, ArgReduce, Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape, Arange,
+                         Cast> auto&,
              const Node& node) {
     refuse(node, "the runtime has no kernel for this op");
   }
@@ -421,6 +421,16 @@ class Lowering {
       step.table = sources(graph_, node, k);
       program_.steps.push_back(std::move(step));
     }
+  }
+
+  void lower(const Where&, const Node& node) {
+    std::optional<Choice> chosen = choice(graph_, node);
+    if (!chosen) refuse(node, "the runtime chooses by a constant condition between an input and a number only");
+    const Port x = read(node.inputs[chosen->input]);
+    Step& step = append(node);
+    step.inputs = {x};
+    step.table = std::move(chosen->sources);
+    step.outside = static_cast<float>(chosen->outside);
   }
 
   /// A scale and a bias for every element of a row (layer) or of a sample, where a channel or a group has one.

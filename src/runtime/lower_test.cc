@@ -201,6 +201,13 @@ TEST(Lower, NamesTheNodeThatItCannotLower) {
   const ValueId x = learned.input("x", {1, 3, 4, 4});
   learned.output(learned.node("hyper", Conv2d{}, {x, learned.input("w", {2, 3, 1, 1})}));
   EXPECT_NE(refusal(std::move(learned), ErrorKind::unsupported).find("'hyper'"), std::string::npos);
+
+  GraphBuilder choice("choice");
+  const std::vector<double> picks{1, 0};
+  const ValueId y = choice.input("y", {1, 2});
+  const ValueId mask = choice.constant("mask", Tensor::from_doubles({2}, picks, DType::boolean));
+  choice.output(choice.node("both", Where{}, {mask, y, choice.node("minus", Unary{Unary::Kind::neg}, {y})}));
+  EXPECT_NE(refusal(std::move(choice), ErrorKind::unsupported).find("'both'"), std::string::npos);
 }
 
 TEST(Lower, RefusesAnotherBatchThanTheFixedOne) {

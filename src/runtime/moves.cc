@@ -1,6 +1,7 @@
 #include "runtime/moves.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "graph/strides.h"
@@ -23,38 +24,58 @@ int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
   return kOutside;
 }
 
-}  // namespace
-
 // The oracle knows what each of these ops does: it moves 0, 1, 2, …
-std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
+/// Of the node's output k, where input `moved` counts its elements, and those of `given` that are set replace
+/// constants.
+std::vector<int64_t> table_of(const Graph& graph, const Node& node, size_t k, size_t moved,
+                              const std::map<size_t, Tensor>& given) {
   Graph alone;
-  Node moved{.name = node.name, .op = node.op};
+  Node copy{.name = node.name, .op = node.op};
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (!node.inputs[i]) {
-      moved.inputs.emplace_back();
+      copy.inputs.emplace_back();
       continue;
     }
     const Value& value = graph[node.inputs[i]];
-    if (i > 0 && !value.constant) refuse(node, "where elements come from must be constant");
-    moved.inputs.push_back(alone.add_value({.name = value.name, .dtype = value.dtype, .shape = value.shape}));
-    if (i > 0) alone[moved.inputs.back()].constant = value.constant;
+    if (i != moved && !value.constant) refuse(node, "where elements come from must be constant");
+    const bool counts = i == moved || given.contains(i);
+    copy.inputs.push_back(
+        alone.add_value({.name = value.name, .dtype = counts ? DType::i64 : value.dtype, .shape = value.shape}));
+    if (i != moved) alone[copy.inputs.back()].constant = counts ? given.at(i) : *value.constant;
   }
   for (const ValueId id : node.outputs) {
     if (!id) {
-      moved.outputs.emplace_back();
+      copy.outputs.emplace_back();
       continue;
     }
-    moved.outputs.push_back(alone.add_value({.name = graph[id].name, .dtype = DType::i64, .shape = graph[id].shape}));
+    copy.outputs.push_back(alone.add_value({.name = graph[id].name, .dtype = DType::i64, .shape = graph[id].shape}));
   }
-  const ValueId x = moved.inputs.at(0);
-  alone[x].dtype = DType::i64;
+  const ValueId x = copy.inputs.at(moved);
   alone.inputs = {x};
-  alone.outputs = {moved.outputs.at(k)};
+  alone.outputs = {copy.outputs.at(k)};
   std::vector<int64_t> places(static_cast<size_t>(element_count(*alone[x].shape)));
   std::iota(places.begin(), places.end(), 0);
   const Tensor all = Tensor::of(*alone[x].shape, std::span<const int64_t>(places));
-  alone.nodes.push_back(std::move(moved));
+  alone.nodes.push_back(std::move(copy));
   return evaluate(alone, {&all, 1}).at(0).cast(DType::i64).to_ints();
+}
+
+}  // namespace
+
+std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
+  return table_of(graph, node, k, 0, {});
+}
+
+std::optional<Choice> choice(const Graph& graph, const Node& node) {
+  if (!graph.constant(node.inputs[0])) return std::nullopt;
+  for (const size_t number : {size_t{1}, size_t{2}}) {
+    const Tensor* const constant = graph.constant(node.inputs[number]);
+    if (!constant || constant->size() != 1) continue;
+    const size_t moved = 3 - number;
+    const Tensor outside = Tensor::of(constant->shape(), std::vector<int64_t>{kOutside});
+    return Choice{moved, table_of(graph, node, 0, moved, {{number, outside}}), constant->to_doubles()[0]};
+  }
+  return std::nullopt;
 }
 
 std::vector<int64_t> sources(const Pad& pad, const Shape& x, const Shape& y) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "reducenet/graph.h"
@@ -13,6 +14,15 @@ std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k);
 
 /// In such a table: an element that comes from nowhere in x.
 constexpr int64_t kOutside = -1;
+
+/// Of a Where whose constant condition picks elements of one input, x, or a number: y[i] = x[sources[i]], or `outside`.
+struct Choice {
+  size_t input;  ///< that is x: 1 or 2
+  std::vector<int64_t> sources;
+  double outside;
+};
+/// Nothing for another Where. Shapes are known.
+std::optional<Choice> choice(const Graph& graph, const Node& node);
 
 /// The same of a Pad from shape x to shape y.
 std::vector<int64_t> sources(const Pad& pad, const Shape& x, const Shape& y);

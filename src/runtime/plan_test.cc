@@ -100,6 +100,22 @@ TEST(Plan, OutputsMayBeInputsConstantsViewsAndEachOther) {
   EXPECT_EQ(output, (std::vector<float>{1, 2, 3, 4, 5, 5, 5, -1, -2, -3, -4, -1, -2, -3, -4, 1, 2, 3, 4, 8, 9}));
 }
 
+TEST(Plan, AConditionChoosesBetweenAnInputAndANumber) {
+  GraphBuilder b("masks", 3);
+  const ValueId x = b.input("x", {-1, 3, 4, 5});
+  const auto mask = [&](const char* name, Shape shape, std::vector<double> values) {
+    return b.constant(name, Tensor::from_doubles(std::move(shape), values, DType::boolean));
+  };
+  const ValueId rows = mask("rows", {4, 1}, {0, 1, 1, 0}), twice = mask("twice", {1, 2, 1, 1, 1}, {1, 0});
+  const ValueId number = b.constant("number", Tensor::filled({}, -2.5));
+  const ValueId kept = b.node("kept", Where{}, {rows, x, number});
+  const ValueId columns = mask("columns", {5}, {1, 0, 0, 0, 1}),
+                quarter = b.constant("q", Tensor::filled({1, 1}, 0.25));
+  b.output(b.node("more", Where{},
+                  {twice, b.node("lost", Where{}, {columns, quarter, kept}), number}));  // [2, N, 3, 4, 5] at batch 1
+  expect_near_oracle(std::move(b).finish(), {});
+}
+
 TEST(Plan, ABlockedResultComesBackPlain) {
   GraphBuilder b("ends in a convolution");
   b.output(b.conv("conv", b.input("x", {-1, 20, 5, 7}), 19, {3, 3}, {.padding = {1, 1, 1, 1}}));

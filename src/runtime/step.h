@@ -118,6 +118,7 @@ struct Step {
   double cost = 0;   ///< the kernel's, predicted or measured, in the time of one multiply–add
   Floats packed, packed_bias;
   std::vector<int64_t> table;  ///< offsets that a kernel computes beforehand
+  float outside = 0;           ///< the elements of y for which such a table has none (see moves.h)
   int64_t scratch = 0;         ///< floats that each thread needs during the step
   int threads = 1;             ///< that the plan has
   int parts = 1;               ///< into how many the step is divided

@@ -169,6 +169,20 @@ TEST_P(NetworkTest, MovesSelectsAndNormalizesAsTheGraphDoes) {
   }
 }
 
+TEST_P(NetworkTest, AConditionChoosesAsInTheGraph) {
+  GraphBuilder b("choice", 3);
+  const ValueId x = b.input("x", {-1, 3, 4, 2});
+  const ValueId mask =
+      b.constant("mask", Tensor::from_doubles({4, 1}, std::vector<double>{1, 0, 0, 1}, DType::boolean));
+  const ValueId chosen = b.node("both", Where{}, {mask, x, b.node("minus", Unary{Unary::Kind::neg}, {x})});
+  b.output(b.node("number", Where{}, {mask, b.constant("zero", Tensor::filled({}, 0)), chosen}));
+  const Graph graph = std::move(b).finish();
+  const at::Tensor images = at::randn({5, 3, 4, 2});
+  const Tensor input = to_graph(images);
+  const at::Tensor y = Network(graph, GetParam()).forward(images, true);
+  EXPECT_EQ(distance(y, evaluate(graph, {&input, 1}).front()), 0);
+}
+
 TEST_P(NetworkTest, WhatCannotBeTrainedIsRefusedByName) {
   GraphBuilder b("refused", 3);
   const ValueId x = b.input("x", {-1, 3, 9, 7});

@@ -124,6 +124,24 @@ TEST(OpenBatch, WindowsCountAsPartsOfTheBatch) {
       "windows with a size to be found");
 }
 
+// As dynamo writes an adaptive average: pixels of windows of several sizes, those beyond a smaller one masked.
+TEST(OpenBatch, PixelsAreGatheredFromAllImagesAlike) {
+  expect_opened(
+      exported(
+          1,
+          [](GraphBuilder& b, ValueId x) {
+            const ValueId first = b.node("first", Transpose{{2, 3, 0, 1}}, {x});
+            const ValueId rows = b.node("rows", Reshape{}, {first, sizes(b, "joined", {16, -1, 2})});
+            const Tensor places = Tensor::of({2, 3}, std::vector<int64_t>{0, 5, 10, 3, 15, 15});
+            const ValueId chosen = b.node("chosen", Gather{}, {rows, b.constant("places", places)});
+            const ValueId back = b.node("back", Transpose{{2, 3, 0, 1}}, {chosen});
+            const Tensor inside = Tensor::from_doubles({2, 3}, std::vector<double>{1, 1, 1, 1, 1, 0}, DType::boolean);
+            const ValueId zero = b.constant("zero", Tensor::filled({}, 0));
+            return b.node("masked", Where{}, {b.constant("inside", inside), back, zero});
+          }),
+      "windows of pixels");
+}
+
 TEST(OpenBatch, AGatherOfAllInOrderIsAReshape) {
   const auto strided = [](std::vector<int64_t> order) {
     return exported(1, [order](GraphBuilder& b, ValueId x) {

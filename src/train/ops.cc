@@ -18,7 +18,7 @@ namespace {
 
 template <class T>
 concept UnknownToTraining =
-    OneOf<T, Compare, Where, ArgReduce, Hardmax, TopK, SplitAxis, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast>;
+    OneOf<T, Compare, ArgReduce, Hardmax, TopK, SplitAxis, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast>;
 
 [[noreturn]] void refuse_unknown(const Node& node) {
   refuse(node, "training does not know this op");
@@ -329,6 +329,7 @@ at::Tensor apply_node(const Graph& graph, const Node& node, std::span<const at::
           [&](const Lrn& op) { return normalize(op, in[0]); },
           [&](const Repeat&) { return repeat(graph, node, in[0]); },
           [&](const Resize&) { return resize(graph, node, in[0]); },
+          [&](const Where&) { return at::where(in[0] != 0, in[1], in[2]); },
           [&](const UnknownToTraining auto&) -> at::Tensor { refuse_unknown(node); },
       },
       node.op);

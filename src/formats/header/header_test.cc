@@ -129,6 +129,9 @@ Graph transformer_ops() {
   b.output(steps);
   b.output(b.node("twice", Repeat{Repeat::Kind::tile}, {steps, ints("times", {1, 1, 2, 1})}));
   b.output(b.node("padded", Pad{Pad::Mode::constant, {0, 1, 0, 2}, {0, 0, -1, 0}, 0.5}, {x}));
+  const ValueId mask =
+      b.constant("mask", Tensor::from_doubles({6, 1}, std::vector<double>{1, 0, 0, 1, 1, 0}, DType::boolean));
+  b.output(b.node("masked", Where{}, {mask, b.constant("minus", Tensor::filled({}, -7)), x}));
   const ValueId first = b.node("row", Gather{0}, {one, ints("rows", {3, 0})});
   b.output(first);
   return std::move(b).finish();

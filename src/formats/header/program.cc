@@ -206,8 +206,8 @@ class Translator {
         });
   }
 
-  void translate(const OneOf<Slice, SplitAxis, Gather, Repeat, SpaceDepth> auto&, const Step& step) {
-    move(step, step.table, 0);
+  void translate(const OneOf<Slice, SplitAxis, Gather, Repeat, SpaceDepth, Where> auto&, const Step& step) {
+    move(step, step.table, static_cast<double>(step.outside));
   }
   /// Elements only move, as the table says (runtime/moves.h); `outside` are those that come from nowhere.
   void move(const Step& step, std::vector<int64_t> table, double outside) {
@@ -394,7 +394,7 @@ class Translator {
 
   void translate(const BatchNorm&, const Step&) { unknown(); }          // lowered to convolutions
   void translate(const GlobalAveragePool&, const Step&) { unknown(); }  // lowered to average pools
-  void translate(const OneOf<Identity, Dropout, Opaque, Compare, Where, Variadic, GlobalMaxPool, Lrn, Reduce, ArgReduce,
+  void translate(const OneOf<Identity, Dropout, Opaque, Compare, Variadic, GlobalMaxPool, Lrn, Reduce, ArgReduce,
                              Hardmax, TopK, ScatterNd, ShapeOf, ConstantOfShape, Arange, Cast> auto&,
                  const Step&) {
     unknown();

@@ -26,6 +26,8 @@ Op read_gather_nd(NodeReader& r) {
   const Shape indexed(x->begin(), x->begin() + axes);
   Shape joined{element_count(indexed)};
   joined.insert(joined.end(), x->begin() + axes, x->end());
+  // The first axis that stays may be the batch: whatever it is.
+  if (joined.size() > 1 && std::ranges::none_of(joined, open) && element_count(joined) > 0) joined[1] = -1;
   std::vector<int64_t> flat;
   for (size_t i = 0; i < places.size(); i += static_cast<size_t>(axes)) {
     int64_t place = 0;

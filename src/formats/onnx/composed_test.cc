@@ -76,6 +76,17 @@ TEST(OnnxComposed, ReadsGatherNDAsAGatherFromJoinedAxes) {
   EXPECT_THROW(gathered("dims: 1 dims: 2", "0, 3"), Error);
 }
 
+TEST(OnnxComposed, GatherNDLeavesABatchBehindThePlacesOpen) {
+  for (const char* batch : {"1", "3", "-1"}) {
+    const Graph graph =
+        read(model_of("input " + info("x", {"4", batch, "2"}) + "output " + info("y", {"2", batch, "2"}) +
+                          "initializer { dims: 2 dims: 1 data_type: 7 name: 'c' int64_data: [3, 0] } "
+                          "node { input: ['x', 'c'] output: 'y' name: 'n' op_type: 'GatherND' }",
+                      "ir_version: 8 opset_import { version: 17 }"));
+    EXPECT_EQ(graph.constant(graph.nodes[0].inputs[1])->to_ints(), (std::vector<int64_t>{4, -1, 2})) << batch;
+  }
+}
+
 TEST(OnnxComposed, ReadsRMSNormalizationAsSeveralOps) {
   const Graph graph = read(model_of("input " + info("x", {"1", "2"}) + "output " + info("y", {"1", "2"}) +
                                         "initializer { dims: 2 data_type: 1 name: 's' float_data: [2, 1] } "

@@ -11,7 +11,8 @@ namespace {
 
 /// Those of a table that was made when the step was.
 bool has_table(const Op& op) {
-  return std::visit([]<class T>(const T&) { return OneOf<T, Slice, SplitAxis, Gather, Repeat, SpaceDepth>; }, op);
+  return std::visit([]<class T>(const T&) { return OneOf<T, Slice, SplitAxis, Gather, Repeat, SpaceDepth, Where>; },
+                    op);
 }
 bool supports(const Step& step) {
   return has_table(step.op) || std::holds_alternative<Transpose>(step.op) || std::holds_alternative<Pad>(step.op);
@@ -25,6 +26,7 @@ void make_table(Step& step) {
   const Shape &x = step.inputs[0].shape, &y = step.output.shape;
   if (const auto* pad = std::get_if<Pad>(&step.op)) {
     step.table = sources(*pad, x, y);
+    step.outside = static_cast<float>(pad->value);
     return;
   }
   const std::vector<int64_t> dense = dense_strides(x);
@@ -41,8 +43,6 @@ void pack(Step& step) {
 }
 
 void run(const Call& call) noexcept {
-  const auto* pad = std::get_if<Pad>(&call.step.op);
-  const float value = pad ? static_cast<float>(pad->value) : 0;
   const std::vector<int64_t>& table = call.step.table;
   const int64_t runs = static_cast<int64_t>(table.size());
   const int64_t length = runs ? element_count(call.y()) / runs : 0;
@@ -50,9 +50,9 @@ void run(const Call& call) noexcept {
   for (int64_t i = part.first; i < part.last; ++i) {
     const int64_t from = table[static_cast<size_t>(i)];
     if (length == 1) {
-      call.out()[i] = from == kOutside ? value : call.in()[from];
+      call.out()[i] = from == kOutside ? call.step.outside : call.in()[from];
     } else if (from == kOutside) {
-      std::fill_n(call.out() + i * length, length, value);
+      std::fill_n(call.out() + i * length, length, call.step.outside);
     } else {
       std::copy_n(call.in() + from, length, call.out() + i * length);
     }
