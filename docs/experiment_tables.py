@@ -117,27 +117,28 @@ def lower_bound(differences):
     return statistics.mean(differences) - STUDENT[n - 1] * statistics.stdev(differences) / n**0.5
 
 
-def resnets():
-    """Every network of the grid resnets-narrow, and how far the faded one is above it."""
-    faded = "reduce20-expansion4-merged-lr0.4"
-    cells = load("resnets-narrow")
-    best = by_seed(cells.get(faded, []))
-    body = []
-    for name in grid_cells("resnets-narrow"):
-        results = cells.get(name)
-        if not results:
-            continue
-        top1, last = by_seed(results), results[-1]
-        differences = paired(best, top1) if name != faded else []
-        above = f"{statistics.mean(differences):+.2f}" if differences else ""
-        if len(differences) > 1:
-            above += f" (≥ {lower_bound(differences):+.2f})"
-        ms = latency(f"resnets-narrow/{name}")
-        body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
-                     f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
-                     any_seed(last)])
-    return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
-                 f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
+def resnets(grid, faded):
+    """Every network of the grid, and how far the faded one is above it."""
+    def table():
+        cells = load(grid)
+        best = by_seed(cells.get(faded, []))
+        body = []
+        for name in grid_cells(grid):
+            results = cells.get(name)
+            if not results:
+                continue
+            top1, last = by_seed(results), results[-1]
+            differences = paired(best, top1) if name != faded else []
+            above = f"{statistics.mean(differences):+.2f}" if differences else ""
+            if len(differences) > 1:
+                above += f" (≥ {lower_bound(differences):+.2f})"
+            ms = latency(f"{grid}/{name}")
+            body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
+                         f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
+                         any_seed(last)])
+        return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
+                     f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
+    return table
 
 
 def worth(name):
