@@ -408,6 +408,7 @@ TABLES = {
     "deep-first-10-untaught": ingredients("deep-first", "plain11-lr1.6-10-epochs", "(?<!-taught)-10-epochs$"),
     "deep-first-wider": ingredients("deep-first", "wider-plain11-lr0.8-taught", "^wider"),
     "short-tiny": ingredients("short-tiny", "plain11-lr1.6", "^(?!.*-10$)"),
+    "short-tiny-10": experiments("short-tiny", ["faded1-lr0.8-10", "faded1-lr1.6-10", "faded2-lr1.6-10"]),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets": resnets("resnets", "reduce20-expansion2-merged"),
     "resnets-narrow": resnets("resnets-narrow", "reduce20-expansion4-merged-lr0.4"),
