@@ -199,8 +199,8 @@ inline void pad(const Pad& p, const float* x, float* y) noexcept {
   }
 }
 
-/// Height and width interpolated: a pixel of y is Σ weight of its row · weight of its column · pixel of x over `taps` of
-/// each, those of all rows first, then those of all columns.
+/// Height and width interpolated: a pixel of y is Σ weight of its row · weight of its column · pixel of x over `taps`
+/// of each, those of all rows first, then those of all columns.
 struct Resize {
   Size images, blocks, rows, columns, taps;
   Layout x, y;
