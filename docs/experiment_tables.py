@@ -33,6 +33,12 @@ def load(grid):
     return {name: cells[name] for name in [*LABELS, *sorted(set(cells) - set(LABELS))] if name in cells}
 
 
+def declared(grid):
+    """The same, of the cells that the grid declares, in its order."""
+    cells = load(grid)
+    return {name: cells[name] for name in grid_cells(grid) if name in cells}
+
+
 def any_seed(result):
     """Its command, with S for the seed."""
     return f"`{result['command'].replace('train.seed=' + str(result['seed']), 'train.seed=S')}`"
@@ -59,12 +65,11 @@ def max_abs_error(results):
 def ingredients(grid, control, having=""):
     """One row a cell of docs/results/GRID that has results and whose name has that pattern, beside the same seeds of its control."""
     def table():
-        cells = load(grid)
+        cells = declared(grid)
         against = by_seed(cells.get(control, []))
         body = []
-        for name in grid_cells(grid):
-            results = cells.get(name)
-            if not results or not re.search(having, name):
+        for name, results in cells.items():
+            if not re.search(having, name):
                 continue
             top1 = by_seed(results)
             differences = paired(top1, against)
@@ -120,13 +125,10 @@ def lower_bound(differences):
 def resnets(grid, faded):
     """Every network of the grid, and how far the faded one is above it."""
     def table():
-        cells = load(grid)
+        cells = declared(grid)
         best = by_seed(cells.get(faded, []))
         body = []
-        for name in grid_cells(grid):
-            results = cells.get(name)
-            if not results:
-                continue
+        for name, results in cells.items():
             top1, last = by_seed(results), results[-1]
             differences = paired(best, top1) if name != faded else []
             above = f"{statistics.mean(differences):+.2f}" if differences else ""

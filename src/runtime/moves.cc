@@ -1,7 +1,6 @@
 #include "runtime/moves.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 #include "graph/strides.h"
@@ -24,11 +23,10 @@ int64_t source(Pad::Mode mode, int64_t at, int64_t size) {
   return kOutside;
 }
 
-// The oracle knows what each of these ops does: it moves 0, 1, 2, …
-/// Of the node's output k, where input `moved` counts its elements, and those of `given` that are set replace
-/// constants.
+/// The table of output k for input `moved`; input `nowhere`, if any, is a number that stands for kOutside. The oracle
+/// knows what each of these ops does: it moves 0, 1, 2, …
 std::vector<int64_t> table_of(const Graph& graph, const Node& node, size_t k, size_t moved,
-                              const std::map<size_t, Tensor>& given) {
+                              std::optional<size_t> nowhere = std::nullopt) {
   Graph alone;
   Node copy{.name = node.name, .op = node.op};
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -38,10 +36,12 @@ std::vector<int64_t> table_of(const Graph& graph, const Node& node, size_t k, si
     }
     const Value& value = graph[node.inputs[i]];
     if (i != moved && !value.constant) refuse(node, "where elements come from must be constant");
-    const bool counts = i == moved || given.contains(i);
+    const bool counts = i == moved || i == nowhere;
     copy.inputs.push_back(
         alone.add_value({.name = value.name, .dtype = counts ? DType::i64 : value.dtype, .shape = value.shape}));
-    if (i != moved) alone[copy.inputs.back()].constant = counts ? given.at(i) : *value.constant;
+    if (i == moved) continue;
+    alone[copy.inputs.back()].constant =
+        counts ? Tensor::filled(value.constant->shape(), kOutside, DType::i64) : *value.constant;
   }
   for (const ValueId id : node.outputs) {
     if (!id) {
@@ -63,7 +63,7 @@ std::vector<int64_t> table_of(const Graph& graph, const Node& node, size_t k, si
 }  // namespace
 
 std::vector<int64_t> sources(const Graph& graph, const Node& node, size_t k) {
-  return table_of(graph, node, k, 0, {});
+  return table_of(graph, node, k, 0);
 }
 
 std::optional<Choice> choice(const Graph& graph, const Node& node) {
@@ -72,8 +72,7 @@ std::optional<Choice> choice(const Graph& graph, const Node& node) {
     const Tensor* const constant = graph.constant(node.inputs[number]);
     if (!constant || constant->size() != 1) continue;
     const size_t moved = 3 - number;
-    const Tensor outside = Tensor::of(constant->shape(), std::vector<int64_t>{kOutside});
-    return Choice{moved, table_of(graph, node, 0, moved, {{number, outside}}), constant->to_doubles()[0]};
+    return Choice{moved, table_of(graph, node, 0, moved, number), constant->to_doubles()[0]};
   }
   return std::nullopt;
 }

@@ -76,6 +76,7 @@ Recipe settling_recipe(const Recipe& recipe, int64_t seed) {
   return step;
 }
 
+/// How so many survive: evenly spaced where the recipe does not say.
 Recipe::Select selection(const Recipe& recipe, int64_t survivors) {
   Recipe::Select select = recipe.select;
   if (select.by == Recipe::SelectBy::none) select.by = Recipe::SelectBy::uniform;
