@@ -143,6 +143,20 @@ def resnets(grid, faded):
     return table
 
 
+def squeeze(name):
+    """One row a step of docs/results/NAME.json, in the order in which they were tried."""
+    def table():
+        result = json.loads((RESULTS / f"{name}.json").read_text())
+        chosen = result["chosen"]
+        body = []
+        for p in result["points"]:
+            test = spread([100 * top1 for top1 in chosen["deployed_top1"]]) if p["name"] == chosen["name"] else ""
+            body.append([p["step"], p["series"].removeprefix("ends "), p["expansion"], f"{p['top1']:.2f}", test, f"{p['ms']:.3f}",
+                         f"{p['mmacs']:.2f}", f"{p['train_minutes']:.1f}", p["verdict"]])
+        return rows(["step", "ends", "expansion", "held-out top-1, %", "test top-1, %", "ms", "M MACs", "training, min", "verdict"], body)
+    return table
+
+
 def worth(name):
     """One row a candidate of the fan docs/results/NAME: what it was worth in each seed's trunk, and in how many seeds it survives."""
     def table():

@@ -35,7 +35,7 @@ Result bench_model(const Options& options) {
   if (options.cost.engine_named && options.emit_cost.empty()) {
     throw Error(ErrorKind::usage, "--engine is for --emit-cost");
   }
-  Graph graph = settle(load(options.model));
+  Graph graph = settle(load_to_run(options.model));
   if (options.plan.dtype == DType::i8) graph = calibrated_for_timing(graph);
   const Plan plan(graph, options.plan);
   double error = 0;

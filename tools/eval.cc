@@ -33,7 +33,7 @@ std::string confusion_text(const Classifier& classifier, const Evaluation& evalu
 }
 
 Result eval_model(const Options& options) {
-  const Graph graph = load(options.model);
+  const Graph graph = load_to_run(options.model);
   Classifier classifier(graph, options.batch, options.threads);
   const ImageSet images = load_for(classifier.preprocessing(), options.data, options.split, options.skip_corrupt);
   Progress bar("evaluating");

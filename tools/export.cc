@@ -21,7 +21,8 @@ struct Options {
 };
 
 Result export_model(const Options& options) {
-  Graph graph = load(options.model);
+  const bool as_onnx = std::filesystem::path(options.out).extension() == ".onnx";
+  Graph graph = as_onnx ? load(options.model) : load_to_run(options.model);
   describe_images(graph, options.images);
   Quantised quantised;
   switch (options.dtype) {
@@ -33,7 +34,7 @@ Result export_model(const Options& options) {
       graph = quantised.graph;
       break;
     case DType::bf16:
-      if (std::filesystem::path(options.out).extension() == ".onnx") {
+      if (as_onnx) {
         throw Error(
             ErrorKind::unsupported,
             options.out +

@@ -30,7 +30,7 @@ std::vector<double> softmax(std::span<const float> scores) {
 }
 
 Result predict(const Options& options) {
-  Classifier classifier(load(options.model), 1, options.threads);
+  Classifier classifier(load_to_run(options.model), 1, options.threads);
   const Preprocessing& wanted = classifier.preprocessing();
   Result result;
   result.json["images"] = Json::array();

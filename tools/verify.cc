@@ -15,7 +15,7 @@ struct Options {
 };
 
 Result verify_models(const Options& options) {
-  const Graph a = load(options.a), b = load(options.b);
+  const Graph a = load_to_run(options.a), b = load_to_run(options.b);
   VerifyOptions verify_options{.samples = options.samples, .seed = options.seed, .real_inputs = {}};
   if (!options.data.empty()) {
     verify_options.real_inputs =

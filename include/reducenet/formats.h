@@ -13,6 +13,7 @@ struct Format {
   std::string_view name, extension;                          ///< "onnx", ".onnx"
   Graph (*load)(const std::filesystem::path&);               ///< nullptr: cannot be read
   void (*save)(const Graph&, const std::filesystem::path&);  ///< nullptr: cannot be written
+  Graph (*load_to_run)(const std::filesystem::path&);        ///< nullptr: as load
 };
 
 /// The one table.
@@ -22,6 +23,9 @@ std::span<const Format> formats();
 /// metadata["onnx.model"], opaque to everyone but the ONNX writer. Errors name the file and, where there is one, the
 /// node.
 Graph load(const std::filesystem::path& path);
+/// The same for who executes the model: a quantised ONNX model (QDQ) as ops that can be, weights as the numbers that
+/// their integers mean, activations through roundings to bytes. Other models are as `load` reads them.
+Graph load_to_run(const std::filesystem::path& path);
 /// Saves by extension, atomically: temporary file beside it, fsync, rename.
 void save(const Graph& graph, const std::filesystem::path& path);
 

@@ -132,7 +132,8 @@ struct Unary {
 };
 
 /// x → A(x), element by element. alpha and beta mean what ONNX says for the kind:
-/// leaky_relu slope alpha; elu alpha; hard_sigmoid max(0, min(1, alpha·x + beta)); clip to [alpha, beta].
+/// leaky_relu slope alpha; elu alpha; hard_sigmoid max(0, min(1, alpha·x + beta)); clip to [alpha, beta];
+/// bytes alpha·(q − beta), q = clamp(round(x/alpha) + beta, 0, 255), ties to even: what 8 bits keep of x.
 struct Activation {
   enum class Kind {
     identity,
@@ -151,7 +152,8 @@ struct Activation {
     mish,
     hard_sigmoid,
     hard_swish,
-    clip
+    clip,
+    bytes
   } kind = Kind::relu;
   double alpha = 0, beta = 0;
   friend bool operator==(const Activation&, const Activation&) = default;

@@ -15,9 +15,9 @@ void save_as_onnx(const Graph& graph, const std::filesystem::path& path) {
 }
 
 constexpr Format kFormats[] = {
-    {"onnx", ".onnx", load_onnx, save_as_onnx},
-    {"safetensors", ".safetensors", load_native, save_native},
-    {"c++", ".hpp", nullptr, save_header},
+    {"onnx", ".onnx", load_onnx, save_as_onnx, load_onnx_to_run},
+    {"safetensors", ".safetensors", load_native, save_native, nullptr},
+    {"c++", ".hpp", nullptr, save_header, nullptr},
 };
 
 const Format& format_of(const std::filesystem::path& path) {
@@ -29,6 +29,12 @@ const Format& format_of(const std::filesystem::path& path) {
   throw Error(ErrorKind::usage, path.string() + " is of no known format (" + known + ")");
 }
 
+const Format& readable(const std::filesystem::path& path) {
+  const Format& format = format_of(path);
+  if (!format.load) throw Error(ErrorKind::usage, std::string(format.name) + " files cannot be read: " + path.string());
+  return format;
+}
+
 }  // namespace
 
 std::span<const Format> formats() {
@@ -36,9 +42,12 @@ std::span<const Format> formats() {
 }
 
 Graph load(const std::filesystem::path& path) {
-  const Format& format = format_of(path);
-  if (!format.load) throw Error(ErrorKind::usage, std::string(format.name) + " files cannot be read: " + path.string());
-  return format.load(path);
+  return readable(path).load(path);
+}
+
+Graph load_to_run(const std::filesystem::path& path) {
+  const Format& format = readable(path);
+  return format.load_to_run ? format.load_to_run(path) : format.load(path);
 }
 
 void save(const Graph& graph, const std::filesystem::path& path) {

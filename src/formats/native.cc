@@ -110,7 +110,7 @@ void decode(const json& row, Bytes<std::string> field) {
   field.value = from_base64(row.get_ref<const std::string&>());
 }
 void decode(const json& row, Activation::Kind& field) {
-  for (int i = 0; i <= static_cast<int>(Activation::Kind::clip); ++i) {
+  for (int i = 0; i <= static_cast<int>(Activation::Kind::bytes); ++i) {
     field = static_cast<Activation::Kind>(i);
     if (name_of(field) == row.get_ref<const std::string&>()) return;
   }

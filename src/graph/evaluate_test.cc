@@ -115,6 +115,10 @@ TEST(Oracle, ActivationsMeetTheirDefinitions) {
   EXPECT_NEAR(at("silu", 2), 2 / (1 + std::exp(-2)), 1e-15);
   EXPECT_EQ(at("hard_swish", 3), 3);
   EXPECT_EQ(at("hard_swish", -3), 0);
+  const Activation bytes{Activation::Kind::bytes, 0.5, 3};
+  for (const auto& [x, y] : {std::pair{0.3, 0.5}, {0.25, 0.0}, {0.75, 1.0}, {-9.0, -1.5}, {400.0, 126.0}}) {
+    EXPECT_EQ(apply(bytes, x), y) << x;
+  }
   EXPECT_NEAR(at("mish", 1), std::tanh(std::log1p(std::exp(1))), 1e-15);
   EXPECT_NEAR(at("softplus", 800), 800, 0);
   EXPECT_TRUE(std::isnan(at("relu", NAN)));

@@ -32,6 +32,7 @@ constexpr ActivationRow kActivations[] = {
     {Kind::hard_sigmoid, "hard_sigmoid", "HardSigmoid", 0.2, 0.5},
     {Kind::hard_swish, "hard_swish", "HardSwish", 0, 0},
     {Kind::clip, "clip", "Clip", 0, 0},
+    {Kind::bytes, "bytes", "Bytes", 1, 128},
 };
 
 const ActivationRow& row_of(Kind kind) {
@@ -93,6 +94,7 @@ std::string parameters(const Activation& a) {
       return " " + number(a.alpha);
     case Kind::hard_sigmoid:
     case Kind::selu:
+    case Kind::bytes:
       return " " + number(a.alpha) + " " + number(a.beta);
     default:
       return "";
@@ -204,6 +206,8 @@ double apply(const Activation& a, double x) {
       return x * std::max(0.0, std::min(1.0, x / 6 + 0.5));
     case Kind::clip:
       return std::min(std::max(x, a.alpha), a.beta);
+    case Kind::bytes:
+      return a.alpha * std::min(std::max(std::nearbyint(x / a.alpha), -a.beta), 255 - a.beta);
   }
   return x;
 }

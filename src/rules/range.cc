@@ -29,6 +29,8 @@ Range of_activation(const Activation& op, Range x) {
       return clamped(x, {0, 6});
     case clip:
       return op.alpha <= op.beta ? clamped(x, {op.alpha, op.beta}) : Range{};
+    case bytes:
+      return {-op.alpha * op.beta, op.alpha * (255 - op.beta)};
     case sigmoid:
     case hard_sigmoid:
       return {0, 1};

@@ -28,7 +28,8 @@ const Kernel* reorder_kernel(Layout from, Layout to) {
 }  // namespace
 
 Executable::Executable(const Graph& graph, const PlanOptions& options, const KernelFilter& allowed)
-    : options_(options), program_(lower(graph, options.batch)) {
+    : options_(options),
+      program_(lower(options.dtype == DType::i8 ? roundings_as_clamps(graph) : graph, options.batch)) {
   if (options.threads < 1) throw Error(ErrorKind::usage, "a plan needs at least one thread");
   for (const int input : program_.inputs) {
     buffer(input).offset = input_size_;

@@ -235,9 +235,10 @@ class Lowering {
   void activate(Epilogue epilogue, const Node& node) {
     Step* before = fusable(node.inputs[0]);
     const bool takes = has_weights(before) || (before && std::holds_alternative<Binary>(before->op));
-    if (takes && !before->epilogue.has_activation()) {
-      epilogue.residual = before->epilogue.residual;
-      before->epilogue = epilogue;
+    if (takes && !before->epilogue.bends()) {
+      Epilogue& first = before->epilogue;  // a clamp, if anything: then both clamps are one
+      for (float* bound : {&first.low, &first.high}) *bound = std::min(std::max(*bound, epilogue.low), epilogue.high);
+      first.curve = epilogue.curve;
       return retarget(*before, node);
     }
     if (!epilogue.curve && clamp_before_pool(epilogue, node)) return;

@@ -108,6 +108,16 @@ class Marking {
 
 }  // namespace
 
+Graph roundings_as_clamps(Graph graph) {
+  using Kind = Activation::Kind;
+  for (Node& node : graph.nodes) {
+    auto* op = std::get_if<Activation>(&node.op);
+    if (!op || op->kind != Kind::bytes) continue;
+    *op = {Kind::clip, -op->alpha * op->beta, op->alpha * (255 - op->beta)};
+  }
+  return graph;
+}
+
 void mark_narrow(Program& program, DType dtype, const Quantization* scales) {
   if (dtype == DType::f32) return;
   for (Buffer& b : program.buffers) {

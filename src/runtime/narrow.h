@@ -7,6 +7,10 @@
 
 namespace reducenet {
 
+/// The graph for a plan in 8 bits: an activation that rounds to bytes leaves the rounding to who stores or reads them,
+/// and clamps.
+Graph roundings_as_clamps(Graph graph);
+
 /// Decides which layers of a program compute in `dtype` (bf16, or i8 with these scales) and which tensors are stored
 /// so: sets Step::in_layout and out_layout, Buffer::narrow and affine. With i8 and no scales (nullptr), every tensor
 /// counts as known. All layers that a kernel takes: convolutions (in bf16 not depthwise ones), and products of a matrix

@@ -116,6 +116,18 @@ TEST(Plan, AConditionChoosesBetweenAnInputAndANumber) {
   expect_near_oracle(std::move(b).finish(), {});
 }
 
+TEST(Plan, RoundsToBytesAsDefined) {
+  const Activation bytes{Activation::Kind::bytes, 0.25, 30};
+  GraphBuilder b("bytes");
+  const ValueId x = b.input("x", {1, 37});
+  b.output(b.activation("bytes", b.activation("relu", x, {Activation::Kind::relu}), bytes));
+  const Graph graph = std::move(b).finish();
+  std::vector<float> in(37), out(37);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * i) / 8 - 20;  // ties among them, and both ends
+  Plan(graph).run(in, out);
+  for (size_t i = 0; i < in.size(); ++i) EXPECT_EQ(out[i], apply(bytes, std::max(in[i], 0.0f))) << in[i];
+}
+
 TEST(Plan, ABlockedResultComesBackPlain) {
   GraphBuilder b("ends in a convolution");
   b.output(b.conv("conv", b.input("x", {-1, 20, 5, 7}), 19, {3, 3}, {.padding = {1, 1, 1, 1}}));

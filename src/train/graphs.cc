@@ -41,6 +41,7 @@ bool may_vanish(Kind kind) {
     case Kind::softplus:
     case Kind::softsign:
     case Kind::hard_sigmoid:
+    case Kind::bytes:
       break;
   }
   return false;

@@ -371,6 +371,10 @@ at::Tensor activate(const Activation& a, const at::Tensor& x) {
       return at::hardswish(x);
     case Activation::Kind::clip:
       return at::clamp(x, a.alpha, a.beta);
+    case Activation::Kind::bytes: {  // the gradient goes straight through where nothing is clamped
+      const at::Tensor kept = at::clamp(x, -a.alpha * a.beta, a.alpha * (255 - a.beta));
+      return kept + (at::round(kept / a.alpha) * a.alpha - kept).detach();
+    }
   }
   throw std::logic_error("Activation::Kind");
 }

@@ -46,6 +46,9 @@ std::string expression(const Activation& a) {
       return "v * clamped(v / 6 + 0.5f, 0, 1)";
     case Kind::clip:
       return fmt::format("clamped(v, {}, {})", alpha, beta);
+    case Kind::bytes:
+      return fmt::format("{} * clamped(std::nearbyint(v / {}), {}, {})", alpha, alpha, number(-a.beta),
+                         number(255 - a.beta));
   }
   return "v";
 }

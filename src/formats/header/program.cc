@@ -408,8 +408,9 @@ class Translator {
 }  // namespace
 
 Translation translate(const Graph& graph) {
-  Program program = lower(graph, 1);
-  if (const auto scales = quantization(graph)) mark_narrow(program, DType::i8, &*scales);
+  const auto scales = quantization(graph);
+  Program program = lower(scales ? roundings_as_clamps(graph) : graph, 1);
+  if (scales) mark_narrow(program, DType::i8, &*scales);
   return Translator(std::move(program))();
 }
 

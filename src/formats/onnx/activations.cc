@@ -78,6 +78,13 @@ void write_gated(const std::string& gate, NodeWriter& w) {
   w.emit("Mul", {w.input(0), gate});
 }
 
+void write_bytes(const Activation& op, NodeWriter& w) {
+  if (w.opset() < 10) w.refuse("QuantizeLinear is of operator set 10");
+  const std::string scale = w.scalar("scale", op.alpha);
+  const std::string zero = w.constant("zero", Tensor::filled({}, op.beta, DType::u8));
+  w.emit("DequantizeLinear", {w.step("QuantizeLinear", {w.input(0), scale, zero}).output(0), scale, zero});
+}
+
 void write(const Activation& op, NodeWriter& w) {
   switch (op.kind) {
     case Kind::identity:
@@ -138,6 +145,9 @@ void write(const Activation& op, NodeWriter& w) {
       return;
     case Kind::gelu_tanh:
       write_gelu_tanh(w);
+      return;
+    case Kind::bytes:
+      write_bytes(op, w);
       return;
   }
 }

@@ -9,6 +9,7 @@
 #include "formats/onnx/gates.h"
 #include "formats/onnx/onnx.h"
 #include "formats/onnx/originals.h"
+#include "formats/onnx/quantised.h"
 #include "formats/onnx/subgraph.h"
 #include "formats/onnx/table.h"
 #include "formats/onnx/tensor.h"
@@ -83,7 +84,8 @@ DType made_by(const onnx::NodeProto& node, std::span<const DType> inputs, int k)
 /// Builds a Graph from a model, and empties the model of what went into it.
 class Importer {
  public:
-  Importer(onnx::ModelProto& model, const std::filesystem::path& folder) : model_(model), tensors_(folder) {}
+  Importer(onnx::ModelProto& model, const std::filesystem::path& folder, bool to_run)
+      : model_(model), tensors_(folder), to_run_(to_run) {}
 
   Graph run() {
     if (!model_.has_graph() || !model_.has_ir_version()) malformed("not an ONNX model, or truncated");
@@ -112,6 +114,7 @@ class Importer {
     add_outputs();
     add_reads();
     sort_topologically(graph_);
+    const bool quantised = to_run_ && read_quantised_nodes();
     shapes_.emplace(graph_, true);
     for (Node& node : graph_.nodes) read_node(node);
     if (!steps_.empty()) {
@@ -120,8 +123,9 @@ class Importer {
     }
     simplify();
     check(graph_);
-    keep_remainder();
+    if (!quantised) keep_remainder();
     lines_to_images(graph_);
+    if (quantised) note_scales(graph_);
     return std::move(graph_);
   }
 
@@ -276,8 +280,17 @@ class Importer {
     }
   }
 
+  bool read_quantised_nodes() {
+    const bool any = read_quantised(graph_, [&](const Node& node) { return protos_.at(node.name); });
+    for (const Node& node : graph_.nodes) {
+      if (!std::holds_alternative<Opaque>(node.op)) protos_.at(node.name) = nullptr;
+    }
+    return any;
+  }
+
   void read_node(Node& node) {
     onnx::NodeProto* const proto = protos_.at(node.name);
+    if (!proto && !std::holds_alternative<Opaque>(node.op)) infer(node);
     if (!proto) return;
     naming(label(*proto, node), [&] {
       std::string why = read_known(node, *proto);
@@ -440,6 +453,7 @@ class Importer {
 
   onnx::ModelProto& model_;
   TensorReader tensors_;
+  bool to_run_;  // and not to be written again
   Graph graph_;
   std::optional<ShapeInference> shapes_;
   std::unordered_map<std::string, ValueId> ids_;
@@ -453,19 +467,23 @@ class Importer {
 
 }  // namespace
 
-Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& path) {
+Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& path, bool to_run) {
   return naming(path.string(), [&] {
     if (bytes.size() > std::numeric_limits<int>::max())
       malformed("over 2 GB: larger weights belong into external data");
     onnx::ModelProto model;
     if (!model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
       malformed("not an ONNX model, or truncated");
-    return Importer(model, path.parent_path()).run();
+    return Importer(model, path.parent_path(), to_run).run();
   });
 }
 
 Graph load_onnx(const std::filesystem::path& path) {
   return parse_onnx(map_file(path).bytes, path);
+}
+
+Graph load_onnx_to_run(const std::filesystem::path& path) {
+  return parse_onnx(map_file(path).bytes, path, /*to_run=*/true);
 }
 
 }  // namespace reducenet

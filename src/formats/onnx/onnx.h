@@ -15,8 +15,11 @@ namespace reducenet {
 /// travels in metadata["onnx.model"], a ModelProto in base64; what nobody changed is written back field for field.
 /// Throws Error(bad_input) naming file and node when the model is malformed.
 Graph load_onnx(const std::filesystem::path& path);
+/// The same for who executes it: QuantizeLinear and DequantizeLinear as ops that can be (see quantised.h). Written
+/// again, such a model has lost its integer weights and its remainder.
+Graph load_onnx_to_run(const std::filesystem::path& path);
 /// The same from memory; external data lie beside `path`.
-Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& path);
+Graph parse_onnx(std::span<const std::byte> bytes, const std::filesystem::path& path, bool to_run = false);
 
 /// Weights beyond this many bytes are written beside the model, to `path` + ".data": protobuf ends at 2 GiB.
 inline constexpr int64_t kLargestInline = (int64_t{1} << 31) - (int64_t{64} << 20);

@@ -148,6 +148,15 @@ Graph to_qdq(const Graph& graph, const Quantization& scales) {
   }
   for (const ValueId input : graph.inputs) round_if_known(input);
   for (Node& node : old) {
+    if (const auto* op = std::get_if<Activation>(&node.op); op && op->kind == Activation::Kind::bytes) {
+      // It is a pair of these nodes already, whose output is no other scale's.
+      const auto found = scales.find(made[node.outputs[0]].name);
+      if (found != scales.end() && found->second == TensorScale{op->alpha, static_cast<int64_t>(op->beta)} &&
+          std::ranges::find(graph.outputs, node.outputs[0]) == graph.outputs.end()) {
+        rounded[node.outputs[0]] = writer.through_bytes(node.inputs[0], found->second, nodes);
+        continue;
+      }
+    }
     if (!node.inputs.empty() && writer.takes_bytes(node)) {
       const auto view = std::holds_alternative<Conv2d>(node.op) ? flattened.end() : flattened.find(node.inputs[0]);
       const ValueId source = view == flattened.end() ? node.inputs[0] : view->second;

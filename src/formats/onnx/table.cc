@@ -381,6 +381,7 @@ constexpr OnnxOp kTable[] = {
     {"Swish", 24, 1, 1, true, read_activation, write_activation},
     {"GeluTanh", 1, 1, 1, true, nullptr, write_activation},
     {"Relu6", 1, 1, 1, true, nullptr, write_activation},
+    {"Bytes", 1, 1, 1, true, nullptr, write_activation},
     {"Silu", 1, 1, 1, true, nullptr, write_activation},
     {"Fade", 1, 1, 1, true, nullptr, write_fade},
     {"PRelu", 7, 2, 2, true, read_plain<PRelu>, write_plain},

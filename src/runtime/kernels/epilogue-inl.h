@@ -140,6 +140,11 @@ inline HWY_ATTR void activate(const Activation& activation, float* row, size_t c
         const auto twice = hn::Mul(hn::Set(d, static_cast<float>(M_2_SQRTPI * M_SQRT2)), cubic);
         return v * sigmoid(twice);  // ½·(1 + tanh u) = σ(2u)
       });
+    case Kind::bytes: {
+      const auto low = hn::Neg(b), high = hn::Sub(hn::Set(d, 255.0f), b);
+      return transform(
+          row, count, [&](auto, auto v) HWY_ATTR { return a * hn::Min(high, hn::Max(low, hn::Round(hn::Div(v, a)))); });
+    }
     case Kind::identity:
     case Kind::relu:
     case Kind::relu6:
