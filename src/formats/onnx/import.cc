@@ -305,6 +305,8 @@ class Importer {
   /// Turns the node into the op that the table reads; otherwise says why not.
   std::string read_known(Node& node, const onnx::NodeProto& proto) {
     const OnnxOp* row = is_default(proto.domain()) ? find_onnx_op(proto.op_type()) : nullptr;
+    if (is_quantised(proto))
+      return "only pairs of 8 bits with one positive scale are understood, where a model is executed";
     if (!row || !row->read) return "not an operator that ReduceNet knows";
     if (graph_.opset < row->since || graph_.opset > kNewestOpset) {
       return "operator set " + std::to_string(graph_.opset) + " is not understood";

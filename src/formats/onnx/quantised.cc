@@ -36,10 +36,9 @@ class Reader {
     graph_.nodes.clear();
     for (Node& node : nodes) {
       const onnx::NodeProto* const proto = proto_of_(node);
-      const bool ours = proto && (proto->domain().empty() || proto->domain() == "ai.onnx") && node.outputs.size() == 1;
-      const bool known = ours && (proto->op_type() == "QuantizeLinear"     ? quantise(node, *proto)
-                                  : proto->op_type() == "DequantizeLinear" ? dequantise(node, *proto)
-                                                                           : false);
+      const bool ours = proto && is_quantised(*proto) && node.outputs.size() == 1;
+      const bool known =
+          ours && (proto->op_type() == "QuantizeLinear" ? quantise(node, *proto) : dequantise(node, *proto));
       if (!known || !graph_.constant(node.outputs[0])) graph_.nodes.push_back(std::move(node));
       any = any || known;
     }
@@ -138,6 +137,11 @@ class Reader {
 };
 
 }  // namespace
+
+bool is_quantised(const onnx::NodeProto& proto) {
+  const bool is_default = proto.domain().empty() || proto.domain() == "ai.onnx";
+  return is_default && (proto.op_type() == "QuantizeLinear" || proto.op_type() == "DequantizeLinear");
+}
 
 bool read_quantised(Graph& graph, const std::function<const onnx::NodeProto*(const Node&)>& proto_of) {
   return Reader(graph, proto_of).run();

@@ -10,6 +10,9 @@ class NodeProto;
 
 namespace reducenet {
 
+/// QuantizeLinear or DequantizeLinear.
+bool is_quantised(const onnx::NodeProto& proto);
+
 /// ONNX's QDQ form as ops that can be executed: DequantizeLinear of constants becomes the numbers that it makes, and
 /// QuantizeLinear → DequantizeLinear, with one scale a tensor, the activation that rounds to bytes; signed bytes are
 /// unsigned ones with a zero point 128 higher. Other nodes of these types stay as they are. `proto_of`: where each

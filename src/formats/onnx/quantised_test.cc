@@ -120,7 +120,7 @@ TEST(Quantised, WhatIsNotOneGridStays) {
   const Graph graph = to_run(model_of(product("0.25", 0)));
   EXPECT_EQ(name_of(graph.nodes[0].op), "QuantizeLinear");
   EXPECT_EQ(name_of(graph.nodes[1].op), "DequantizeLinear");
-  expect_error(ErrorKind::unsupported, {"q", "QuantizeLinear"}, [&] { Plan{graph}; });
+  expect_error(ErrorKind::unsupported, {"'q'", "QuantizeLinear", "one positive scale"}, [&] { Plan{graph}; });
 }
 
 TEST(Quantised, ConstantsThroughBothAreFolded) {
