@@ -122,24 +122,25 @@ def lower_bound(differences):
     return statistics.mean(differences) - STUDENT[n - 1] * statistics.stdev(differences) / n**0.5
 
 
-def resnets(grid, faded):
-    """Every network of the grid, and how far the faded one is above it."""
+def resnets(grid, faded=None, control=None):
+    """Every network of the grid, and how far the faded one is above it, or it above the control."""
     def table():
         cells = declared(grid)
-        best = by_seed(cells.get(faded, []))
+        fixed = by_seed(cells.get(faded or control, []))
         body = []
         for name, results in cells.items():
             top1, last = by_seed(results), results[-1]
-            differences = paired(best, top1) if name != faded else []
-            above = f"{statistics.mean(differences):+.2f}" if differences else ""
-            if len(differences) > 1:
+            differences = paired(fixed, top1) if faded else paired(top1, fixed)
+            above = f"{statistics.mean(differences):+.2f}" if differences and name not in (faded, control) else ""
+            if above and len(differences) > 1:
                 above += f" (≥ {lower_bound(differences):+.2f})"
             ms = latency(f"{grid}/{name}")
             body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
                          f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
                          any_seed(last)])
+        compared = f"`{faded}` above it" if faded else f"above `{control}`"
         return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
-                     f"`{faded}` above it, the same seeds (95 % lower bound)", "training, min", "command"], body)
+                     f"{compared}, the same seeds (95 % lower bound)", "training, min", "command"], body)
     return table
 
 

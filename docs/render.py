@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-from experiment_tables import experiments, frontier, ingredients, resnets, systems, worth
+from experiment_tables import experiments, frontier, ingredients, resnets, squeeze, systems, worth
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
 
@@ -410,8 +410,9 @@ TABLES = {
     "short-tiny": ingredients("short-tiny", "plain11-lr1.6", "^(?!.*-10$)"),
     "short-tiny-10": experiments("short-tiny", ["faded1-lr0.8-10", "faded1-lr1.6-10", "faded2-lr1.6-10"]),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
-    "resnets": resnets("resnets", "reduce20-expansion2-merged"),
-    "resnets-narrow": resnets("resnets-narrow", "reduce20-expansion4-merged-lr0.4"),
+    "resnets": resnets("resnets", control="resnet20"),
+    "resnets-narrow": resnets("resnets-narrow", faded="reduce20-expansion4-merged-lr0.4"),
+    "squeeze-narrow": squeeze("squeeze-narrow"),
     "fan11-narrow": frontier("fan11-narrow"),
     "fan29-narrow": frontier("fan29-narrow"),
     "worth-fan29-narrow": worth("fan29-narrow"),
