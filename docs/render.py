@@ -412,6 +412,7 @@ TABLES = {
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
     "resnets": resnets("resnets", control="resnet20"),
     "resnets-narrow": resnets("resnets-narrow", faded="reduce20-expansion4-merged-lr0.4"),
+    "short": ingredients("short", "plain-lr0.4"),
     "squeeze-narrow": squeeze("squeeze-narrow"),
     "fan11-narrow": frontier("fan11-narrow"),
     "fan29-narrow": frontier("fan29-narrow"),
