@@ -65,10 +65,10 @@ class CropSize {
 
 /// Ops whose meaning does not depend on the size of the image.
 bool may_crop(const Graph& graph, const Node& node) {
-  const bool map_of_image = std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<BatchNorm>(node.op) ||
-                            std::holds_alternative<Activation>(node.op) || std::holds_alternative<Fade>(node.op) ||
-                            std::holds_alternative<Unary>(node.op) || std::holds_alternative<Identity>(node.op) ||
-                            std::holds_alternative<Dropout>(node.op);
+  if (std::holds_alternative<Conv2d>(node.op)) return graph.constant(node.inputs[1]) != nullptr;
+  const bool map_of_image = std::holds_alternative<BatchNorm>(node.op) || std::holds_alternative<Activation>(node.op) ||
+                            std::holds_alternative<Fade>(node.op) || std::holds_alternative<Unary>(node.op) ||
+                            std::holds_alternative<Identity>(node.op) || std::holds_alternative<Dropout>(node.op);
   if (std::holds_alternative<Binary>(node.op)) {
     return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId in) {
       const Tensor* constant = graph.constant(in);

@@ -307,6 +307,21 @@ TEST(Verify, ASizeThatIsMeasuredIsCompared) {
   EXPECT_FALSE(check_regions(graph, collapsed)[0].holds());
 }
 
+// A convolution whose kernel is computed says nothing of how far it reaches.
+TEST(Verify, ARegionMayHoldAConvolutionOfAComputedKernel) {
+  GraphBuilder b("computed");
+  const ValueId x = b.input("x", {1, 3, 8, 8}), kernel = b.input("kernel", {4, 3, 3, 3});
+  const ValueId twice = b.node("twice", Binary{Binary::Kind::add}, {kernel, kernel});
+  b.output(b.node("y", Identity{}, {b.node("conv", Conv2d{}, {b.node("same", Identity{}, {x}), twice})}));
+  const Graph graph = std::move(b).finish();
+  const std::vector<std::string> all = {"same", "twice", "conv", "y"};
+  const Collapsed as_it_was{
+      graph, {}, {}, {{.before = all, .after = all, .inputs = {"x", "kernel"}, .output = "y", .made = "y"}}};
+  const RegionCheck check = check_regions(graph, as_it_was)[0];
+  EXPECT_EQ(check.not_run, "");
+  EXPECT_TRUE(check.holds());
+}
+
 TEST(Verify, DifferentSignaturesAreAnError) {
   GraphBuilder small("small"), large("large");
   small.output(small.activation("y", small.input("x", {1, 3, 8, 8}), {}));

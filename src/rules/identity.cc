@@ -15,6 +15,9 @@ bool all_equal(const std::vector<double>& values, double expected) {
 /// The node's output is its first input, element for element.
 bool changes_nothing(const Site& site) {
   const Node& node = site.graph[site.node];
+  const bool reads = !node.inputs.empty() && node.inputs[0] && node.outputs[0];
+  // The type of what an unknown op makes is a guess.
+  if (reads && site.graph[node.inputs[0]].dtype != site.graph[node.outputs[0]].dtype) return false;
   const auto shape_kept = [&] {  // with at most one unknown dimension, equal shapes mean equal sizes
     const auto &from = site.graph[node.inputs[0]].shape, &to = site.graph[node.outputs[0]].shape;
     return from && from == to && std::count_if(to->begin(), to->end(), [](int64_t dim) { return dim < 0; }) <= 1;

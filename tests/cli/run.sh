@@ -137,6 +137,7 @@ json '.top1_f32 >= 0 and .top1_int8 >= 0 and .top1_int8_plain >= 0 and .n == 40'
 json '.n == 40 and .top1 >= 0' eval int8.onnx --data generated:200
 json "any(.steps[]; .kernel == \"conv-int8\") == $fast_bytes" bench int8.onnx --dtype int8 --seconds 0.05 --steps
 prints 'wrote int8q.hpp' export int8.onnx -o int8q.hpp
+prints 'on 8 samples' collapse int8.onnx -o int8c.onnx
 prints 'int8, equalised' export small.onnx -o int8.safetensors --dtype int8 --data generated:200
 json "any(.steps[]; .kernel == \"conv-int8\") == $fast_bytes" bench int8.safetensors --dtype int8 --seconds 0.05 --steps
 prints 'wrote int8.hpp' export int8.safetensors -o int8.hpp

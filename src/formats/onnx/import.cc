@@ -77,7 +77,10 @@ DType made_by(const onnx::NodeProto& node, std::span<const DType> inputs, int k)
       if (attribute.name() == "to") return dtype_of(static_cast<int>(attribute.i())).value_or(DType::string);
     }
   }
-  if (node.op_type() == "CastLike" && inputs.size() > 1) return inputs[1];
+  for (const char* type : {"CastLike", "DequantizeLinear"}) {
+    if (node.op_type() == type && inputs.size() > 1) return inputs[1];
+  }
+  if (node.op_type() == "QuantizeLinear") return inputs.size() > 2 ? inputs[2] : DType::u8;
   return inputs.empty() ? DType::f32 : inputs[0];
 }
 

@@ -1,6 +1,7 @@
 #include "formats/onnx/quantised.h"
 
 #include "formats/onnx/testing.h"
+#include "reducenet/collapse.h"
 #include "reducenet/formats.h"
 #include "reducenet/graph.h"
 #include "reducenet/quantize.h"
@@ -121,6 +122,18 @@ TEST(Quantised, WhatIsNotOneGridStays) {
   EXPECT_EQ(name_of(graph.nodes[0].op), "QuantizeLinear");
   EXPECT_EQ(name_of(graph.nodes[1].op), "DequantizeLinear");
   expect_error(ErrorKind::unsupported, {"'q'", "QuantizeLinear", "one positive scale"}, [&] { Plan{graph}; });
+}
+
+TEST(Quantised, ACollapseStandsTypesThatAreGuesses) {
+  for (const char* maker : {"op_type: 'DequantizeLinear'", "op_type: 'Unknown' domain: 'com.example'"}) {
+    const Graph graph = read(model_of("output " + info("y", {"2"}) + "value_info " + info("b", {"2"}) + R"(
+      initializer { name: 'q' data_type: 6 dims: 2 int32_data: [3, -4] }
+      initializer { name: 's' data_type: 1 float_data: 0.5 }
+      node { name: 'd' )" + maker + R"( input: ['q', 's'] output: 'a' }
+      node { name: 'i' op_type: 'Identity' input: 'a' output: 'b' }
+      node { name: 'r' op_type: 'Relu' input: 'b' output: 'y' })"));
+    EXPECT_GE(collapse(graph).graph.nodes.size(), 2u);
+  }
 }
 
 TEST(Quantised, ConstantsThroughBothAreFolded) {
