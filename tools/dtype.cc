@@ -12,10 +12,16 @@
 namespace reducenet::cli {
 namespace {
 
-/// No BatchNorm that would merge into the layer before it. One that cannot, behind a sum or a join, is a layer.
-void require_merged(const Graph& graph) {
+/// Nothing is rounded to bytes yet, and no BatchNorm would merge into the layer before it. One that cannot, behind a
+/// sum or a join, is a layer.
+void require_ready(const Graph& graph) {
   const Uses uses(graph);
   for (const Node& node : graph.nodes) {
+    const auto* activation = std::get_if<Activation>(&node.op);
+    if (activation && activation->kind == Activation::Kind::bytes) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("node '{}' ({}): the model is of 8 bits already", node.name, describe(node.op)));
+    }
     if (!std::holds_alternative<BatchNorm>(node.op) || !uses.has_single_use(node.inputs[0])) continue;
     const NodeId before = uses.producer_of(node.inputs[0]);
     const bool is_layer =
@@ -38,7 +44,7 @@ std::vector<int64_t> spread(const ImageSet& images, int64_t count) {
 }  // namespace
 
 Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
-  require_merged(graph);
+  require_ready(graph);
   const Preprocessing preprocessing = preprocessing_of(graph);
   const ImageSet training = load_for(preprocessing, data, Split::train);
   const std::vector<int64_t> which = spread(training, count);

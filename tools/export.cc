@@ -22,7 +22,7 @@ struct Options {
 
 Result export_model(const Options& options) {
   const bool as_onnx = std::filesystem::path(options.out).extension() == ".onnx";
-  Graph graph = as_onnx ? load(options.model) : load_to_run(options.model);
+  Graph graph = as_onnx && options.dtype == DType::f32 ? load(options.model) : load_to_run(options.model);
   describe_images(graph, options.images);
   Quantised quantised;
   switch (options.dtype) {

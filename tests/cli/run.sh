@@ -202,6 +202,7 @@ refuses 3 '9 names.*10 outputs' export one-images.onnx -o never.onnx --class-nam
 absent never.onnx
 
 refuses 2 'needs --data' export small.onnx -o never.onnx --dtype int8
+refuses 2 'of 8 bits already' export int8.onnx -o never.onnx --dtype int8 --data generated:200
 refuses 2 'collapse the model first' export reduce.onnx -o never.onnx --dtype int8 --data generated:200
 prints 'wrote half.safetensors' export small.onnx -o half.safetensors --dtype bf16
 prints 'median' bench half.safetensors --dtype bf16 --seconds 0.05
