@@ -35,9 +35,8 @@ Result bench_model(const Options& options) {
   if (options.cost.engine_named && options.emit_cost.empty()) {
     throw Error(ErrorKind::usage, "--engine is for --emit-cost");
   }
-  Graph graph = settle(load_to_run(options.model));
-  if (options.plan.dtype == DType::i8) graph = calibrated_for_timing(graph);
-  const Plan plan(graph, options.plan);
+  const Graph graph = settle(load_to_run(options.model));
+  const Plan plan(options.plan.dtype == DType::i8 ? calibrated_for_timing(graph) : graph, options.plan);
   double error = 0;
   for (const Plan::Step& step : plan.steps()) error += step.error * step.error;
   const BenchResult timing = bench(plan, options.seconds);
@@ -65,7 +64,7 @@ Result bench_model(const Options& options) {
     result.text += table.str();
   }
   if (!options.emit_cost.empty()) {
-    const CostTable table = measure_costs(settle(load(options.model)), options.cost.engine, options.plan.threads);
+    const CostTable table = measure_costs(graph, options.cost.engine, options.plan.threads);
     save_costs(table, options.emit_cost);
     result.json["costs"] = table.entries.size();
     result.text += fmt::format("{} costs of {} on {}, {} threads: wrote {}\n", table.entries.size(), table.engine,

@@ -7,15 +7,12 @@
 commit, to docs/results/NAME/. With --measure nothing is trained: what was deployed is timed again, on a quiet machine.
 `docs/render.py` makes the tables.
 """
-import argparse
 import json
 import os
-import pathlib
-import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from origin import ROOT, commit  # noqa: E402
+from named_recipe import parser_for, run_verb
+from origin import ROOT, commit
 
 
 def keep(cell, folder):
@@ -29,23 +26,16 @@ def keep(cell, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a recipe, recipes/cifar10-NAME.toml")
-    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser = parser_for(__doc__)
     parser.add_argument("--only", default="*", help="cells whose name matches, and what they need")
     parser.add_argument("--measure", action="store_true", help="time the deployed networks again")
-    parser.add_argument("--tool", type=pathlib.Path, default=ROOT / "build/reducenet")
     options = parser.parse_args()
-    recipe, out = f"recipes/cifar10-{options.name}.toml", ROOT / "runs" / options.name
-    if not (ROOT / recipe).exists():
-        parser.error(f"there is no {recipe}")
-    which = ["--measure"] if options.measure else ["--only", options.only]
-    done = subprocess.run([options.tool.resolve(), "frontier", recipe, "--data", options.data.resolve(), "--out", out, *which], cwd=ROOT)
+    _, out, code = run_verb("frontier", parser, options, *(["--measure"] if options.measure else ["--only", options.only]))
     folder = ROOT / "docs/results" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     for cell in sorted((out / "cells").glob("*.json")):
         keep(cell, folder)
-    sys.exit(done.returncode)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     bench/experiments/latency.py systems [--missing] [--tool build/reducenet]
 
 `bench --threads 1` of runs/GRID/CELL/model.safetensors and deployed.safetensors, batch 1, in our runtime: all networks in turn, several
-rounds, and the median of each. Where those files are gone
-and only the result is left, the same recipe makes the network again in one epoch on 256 generated images: another network by its
-weights, the same by its layers (`"weights": "untrained"` in the JSON; not for masks learned from the data).
+rounds, and the median of each. Where those files are gone and only the result is left, the same recipe makes the network again in one
+epoch on 256 generated images: another network by its weights, the same by its layers (`"weights": "untrained"` in the JSON; not for
+masks learned from the data).
 """
 import argparse
 import json

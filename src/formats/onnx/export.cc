@@ -300,7 +300,7 @@ class Exporter {
   void import_opset() {
     if (graph_.opset == 0) return;
     for (auto& import : *model_.mutable_opset_import()) {
-      if (import.domain().empty() || import.domain() == "ai.onnx") {
+      if (is_default(import.domain())) {
         import.set_version(graph_.opset);
         return;
       }

@@ -26,10 +26,6 @@ constexpr int64_t kLargestDimension = int64_t{1} << 40;
   throw Error(ErrorKind::bad_input, what);
 }
 
-bool is_default(const std::string& domain) {
-  return domain.empty() || domain == "ai.onnx";
-}
-
 std::string label(const onnx::NodeProto& proto, const Node& node) {
   return "node '" + node.name + "' (" + proto.op_type() + ")";
 }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "formats/onnx/table.h"
 #include "reducenet/quantize.h"
 
 namespace reducenet {
@@ -139,8 +140,7 @@ class Reader {
 }  // namespace
 
 bool is_quantised(const onnx::NodeProto& proto) {
-  const bool is_default = proto.domain().empty() || proto.domain() == "ai.onnx";
-  return is_default && (proto.op_type() == "QuantizeLinear" || proto.op_type() == "DequantizeLinear");
+  return is_default(proto.domain()) && (proto.op_type() == "QuantizeLinear" || proto.op_type() == "DequantizeLinear");
 }
 
 bool read_quantised(Graph& graph, const std::function<const onnx::NodeProto*(const Node&)>& proto_of) {

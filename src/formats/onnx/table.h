@@ -140,6 +140,11 @@ void set(onnx::NodeProto& node, const char* name, const std::string& value);
 void set(onnx::NodeProto& node, const char* name, const std::vector<int64_t>& value);
 void set(onnx::NodeProto& node, const char* name, const Tensor& value);
 
+/// The domain of ONNX's own operators, by either of its names.
+inline bool is_default(const std::string& domain) {
+  return domain.empty() || domain == "ai.onnx";
+}
+
 /// One operator of ONNX's default domain.
 struct OnnxOp {
   std::string_view type;    ///< ONNX's name, and name_of(op)
