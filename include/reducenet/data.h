@@ -36,11 +36,11 @@ struct LoadImagesOptions {
 };
 
 /// Reads one split of a data set, whatever its form: CIFAR-10/100 binary (folder or .tar.gz), IDX (MNIST; .gz too),
-/// folders of JPEG or PNG by class (directory, .tar, .tar.gz, .tar.zst; train/ and test/ or val/ below it), or
-/// "generated[:COUNT]" for the built-in generator (COUNT training images, 10,000 by default, and a fifth as many test
-/// images). Images and classes are in the order of their names, whatever the form. Throws Error naming the file:
-/// bad_input when malformed, unsupported for CMYK and images beyond 64 megapixels, io when unreadable, usage when the
-/// options make no sense.
+/// folders of JPEG or PNG by class (directory, .tar, .tar.gz, .tar.zst; train/ and test/ or val/ below it; other forms
+/// of images are corrupt ones, hidden files are none), or "generated[:COUNT]" for the built-in generator (COUNT
+/// training images, 10,000 by default, and a fifth as many test images). Images and classes are in the order of their
+/// names, whatever the form. Throws Error naming the file: bad_input when malformed, unsupported for CMYK and images
+/// beyond 64 megapixels, io when unreadable, usage when the options make no sense.
 ImageSet load_images(const std::string& path, Split split, const LoadImagesOptions& options = {});
 
 /// The built-in generator: ten classes of textured shapes that a linear classifier cannot separate. Deterministic.

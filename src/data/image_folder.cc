@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <set>
 
@@ -39,9 +40,20 @@ std::optional<Place> place_of(std::string_view name, bool in_archive) {
   return place;
 }
 
+// Whether a file's name says that it is an image, of a form that is read or not: what is left out is not left out
+// silently.
 bool is_image_name(const std::string& name) {
+  constexpr std::array<std::string_view, 15> endings = {".jpg",  ".jpeg", ".jpe",  ".jfif", ".png",
+                                                        ".bmp",  ".gif",  ".webp", ".tif",  ".tiff",
+                                                        ".avif", ".heic", ".jp2",  ".ppm",  ".pgm"};
   const std::string lower = lower_case(name);
-  return lower.ends_with(".jpg") || lower.ends_with(".jpeg") || lower.ends_with(".png");
+  return std::any_of(endings.begin(), endings.end(), [&](std::string_view ending) { return lower.ends_with(ending); });
+}
+
+// Below a split, what editors, notebooks and file managers leave behind: .ipynb_checkpoints/, ._1.png.
+bool is_hidden(const Place& place) {
+  return place.class_name.starts_with('.') || place.rest.starts_with('.') ||
+         place.rest.find("/.") != std::string_view::npos;
 }
 
 // What a folder or archive holds, by names alone.
@@ -76,6 +88,7 @@ Index index_images(const fs::path& root, Split split) {
                  if (is_folder) others.insert(name.substr(0, name.find('/')));
                  return Visit::skip;
                }
+               if (is_hidden(*place)) return Visit::skip;
                if (is_folder) {
                  splits.emplace(place->split);
                  if (!place->class_name.empty()) classes.emplace(place->class_name);
@@ -120,7 +133,7 @@ Index index_images(const fs::path& root, Split split) {
     refuse(twice->name + " occurs twice");
   }
   for (size_t i = 0; i < count.size(); ++i) {
-    if (count[i] == 0) refuse("class " + index.classes[i] + " has no .jpg, .jpeg or .png image in " + chosen + "/");
+    if (count[i] == 0) refuse("class " + index.classes[i] + " has no image in " + chosen + "/");
   }
   if (index.files.empty()) refuse("no classes in " + chosen + "/");
   return index;
@@ -144,8 +157,11 @@ class Decoder {
     DecodedImage image;
     try {
       image = fit_image(decode_image(bytes, name), options_);
-    } catch (const Error&) {
-      if (!options_.skip_corrupt) throw;
+    } catch (const Error& error) {
+      if (!options_.skip_corrupt) {
+        throw Error(error.kind(), std::string(error.what()) +
+                                      "; --skip-corrupt (in a recipe: data.skip_corrupt) leaves such files out");
+      }
       ++skipped_;
       return;
     }
