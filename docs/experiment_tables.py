@@ -4,6 +4,7 @@ import re
 import statistics
 import sys
 
+from gains_rows import GAINS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows, spread
 
@@ -142,6 +143,29 @@ def resnets(grid, faded=None, control=None):
         return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
                      f"{compared}, the same seeds (95 % lower bound)", "training, min", "command"], body)
     return table
+
+
+def cell_results(cell):
+    """Of GRID/NAME, by seed; of a grid or of a frontier."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{cell}-s[0-9].json"))]
+
+
+def gains():
+    """One row a line of GAINS: the faded cell beside the control that is best at its seeds, of those that have most of them."""
+    body = []
+    for what, epochs, faded, controls, section in GAINS:
+        above = by_seed(cell_results(faded))
+        shared = {}
+        for cell in controls:
+            top1 = by_seed(cell_results(cell))
+            shared[cell] = {seed: top1[seed] for seed in above if seed in top1}
+        best = max((cell for cell in controls if shared[cell]), key=lambda c: (len(shared[c]), statistics.mean(shared[c].values())))
+        differences = paired(above, shared[best])
+        bound = f" (≥ {lower_bound(differences):+.2f})" if len(differences) > 1 else ""
+        anchor = re.sub(r"[^a-z0-9-]", "", section.lower().replace(" ", "-"))
+        body.append([what, epochs, spread([*above.values()]), spread([*shared[best].values()]),
+                     f"**{statistics.mean(differences):+.2f}**{bound}", len(differences), f"`{faded}`, `{best}`", f"[{section}](#{anchor})"])
+    return rows(["what is faded", "epochs", "faded, %", "best control, %", "difference (95 % lower bound)", "seeds", "cells", "section"], body)
 
 
 def squeeze(name):

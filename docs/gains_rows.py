@@ -1,0 +1,40 @@
+"""Which measurements the summary of docs/what-fading-gains.md compares.
+
+A row: what was trained, its epochs, the faded cell, the controls (the best of them is what counts), and the section that has it. A cell is
+GRID/NAME under docs/results; equal epochs in every row.
+"""
+
+GAINS = [
+    ("ten narrow layers, merged after the first epoch", 5, "short-tiny/faded1-lr0.8",
+     ["short-tiny/plain11-lr1.6", "short-tiny/plain11-acnet-lr0.8"], "Five epochs"),
+    ("the same, merged after the second", 10, "short-tiny/faded2-lr1.6-10",
+     ["deep-first/plain11-lr1.6-10-epochs", "deep-first/plain11-acnet-lr1.6-10-epochs"], "Five epochs"),
+    ("the same, layer by layer, merged half way", 20, "fading-tiny/reduce20-expansion4-merged-forward-lr0.4",
+     ["fading-tiny/plain11-lr1.6", "fading-tiny/plain11-acnet-lr0.8"], "Ten narrow layers, 20 epochs"),
+    ("the same", 40, "fading-tiny/reduce20-expansion4-merged-forward-40-epochs",
+     ["fading-tiny/plain11-lr0.8-40-epochs", "fading-tiny/plain11-lr1.6-40-epochs", "fading-tiny/plain11-acnet-lr0.8-40-epochs"],
+     "Ten narrow layers, 20 epochs"),
+    ("with a teacher, the same for both", 20, "fading-tiny/reduce20-expansion4-merged-lr0.4-taught",
+     ["fading-tiny/plain11-lr0.4-taught", "fading-tiny/plain11-lr0.8-taught"], "Ten narrow layers, 20 epochs"),
+    ("from a finished deep network, which teaches both", 10, "deep-first/faded-lr0.8-taught-10-epochs",
+     ["deep-first/plain11-lr1.6-taught-10-epochs", "deep-first/plain11-acnet-lr1.6-taught-10-epochs"], "A finished deep network first"),
+    ("the same", 20, "deep-first/faded-lr0.4-taught",
+     ["deep-first/plain11-lr0.8-taught", "deep-first/plain11-acnet-lr0.8-taught"], "A finished deep network first"),
+    ("from a finished deep network, no teacher", 10, "deep-first/merged-lr1.6-10-epochs",
+     ["deep-first/plain11-lr1.6-10-epochs", "deep-first/plain11-acnet-lr1.6-10-epochs"], "A finished deep network first"),
+    ("ten layers twice as wide, merged half way", 10, "resnets-narrow/reduce20-expansion4-merged-lr0.4",
+     ["resnets-narrow/plain11-lr0.4", "resnets-narrow/plain11-lr0.8"], "Beside ResNets"),
+    ("ten layers of usual width, merged half way", 10, "fading/reduce20-expansion4-merged-lr0.4",
+     ["fading/plain11-lr0.2", "fading/plain11-lr0.8"], "Wider networks"),
+    ("nine layers in four stages up to 192 channels, merged after the first epoch", 10, "resnets/reduce-four-stages-expansion2-merged1",
+     ["resnets/plain-four-stages"], "Beside ResNets"),
+    ("9 of 10 activations left, narrow", 10, "fan11-narrow/k9",
+     ["fan11-narrow/control1-lr0.4", "fan11-narrow/control1-lr0.8", "fan11-narrow/control2-lr0.4", "fan11-narrow/control2-lr0.8"],
+     "Fewer and fewer activations, equally many epochs"),
+    ("3 of 10", 10, "fan11-narrow/k3",
+     ["fan11-narrow/control1-lr0.4", "fan11-narrow/control1-lr0.8", "fan11-narrow/control2-lr0.4", "fan11-narrow/control2-lr0.8"],
+     "Fewer and fewer activations, equally many epochs"),
+    ("18 of 28, narrow", 10, "fan29-narrow/k18",
+     ["fan29-narrow/control1-lr0.4", "fan29-narrow/control1-lr0.8", "fan29-narrow/control2-lr0.4", "fan29-narrow/control2-lr0.8"],
+     "Fewer and fewer activations, equally many epochs"),
+]
