@@ -17,7 +17,7 @@
 #include "reducenet/formats.h"
 #include "table.h"
 #include "verbs.h"
-#include "verify_engine.h"
+#include "verify_files.h"
 
 namespace reducenet::cli {
 namespace {
@@ -60,18 +60,6 @@ struct RemovedAtEnd {
   }
 };
 
-/// Two files whose graphs have an op that the oracle lacks: quantised ones can be read as ops that it has, others are
-/// for ONNX Runtime.
-Certificate compare_files(const Graph& a, const std::filesystem::path& a_file, const std::filesystem::path& b_file,
-                          const VerifyOptions& options) {
-  try {
-    return verify(load_to_run(a_file), load_to_run(b_file), options);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::unsupported) throw;
-  }
-  return verify_in_onnxruntime(a, a_file, b_file, options);
-}
-
 /// The certificate; where the oracle lacks an op, another reading of the files, or ONNX Runtime if it is there.
 Certificate certify(const Options& options, const Graph& before, const Collapsed& collapsed) {
   VerifyOptions verify_options{
@@ -87,7 +75,7 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
   const RemovedAtEnd model_file{candidate}, weights_file{candidate.string() + ".data"};
   try {
     save(collapsed.graph, candidate);
-    Certificate whole = compare_files(before, model, candidate, verify_options);
+    Certificate whole = verify_files(model, candidate, "auto", verify_options);
     whole.regions = std::move(certificate.regions);
     whole.region_seconds = certificate.region_seconds;
     whole.judge_regions();

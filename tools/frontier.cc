@@ -228,6 +228,9 @@ Result frontier(Options options) {
   } catch (const Error& error) {
     throw Error(error.kind(), options.recipe + ": " + error.what());
   }
+  if (std::ranges::none_of(cells, [&](const FrontierCell& cell) { return chosen(options, cell.name); })) {
+    throw Error(ErrorKind::usage, "--only " + options.only + ": no cell of the grid is called so; --list names them");
+  }
   Result result;
   if (options.list) {
     for (const FrontierCell& cell : cells) {

@@ -3,7 +3,7 @@
 #include "reducenet/error.h"
 #include "reducenet/formats.h"
 #include "verbs.h"
-#include "verify_engine.h"
+#include "verify_files.h"
 
 namespace reducenet::cli {
 namespace {
@@ -15,26 +15,13 @@ struct Options {
 };
 
 Result verify_models(const Options& options) {
-  const Graph a = load_to_run(options.a), b = load_to_run(options.b);
   VerifyOptions verify_options{.samples = options.samples, .seed = options.seed, .real_inputs = {}};
   if (!options.data.empty()) {
+    const Graph a = load(options.a);
     verify_options.real_inputs =
         real_inputs(a, load_for(preprocessing_of(a), options.data, Split::test), options.images);
   }
-  Certificate certificate;
-  try {
-    if (options.engine == "onnxruntime") throw Error(ErrorKind::unsupported, "--engine onnxruntime");
-    certificate = verify(a, b, verify_options);
-  } catch (const Error& error) {  // an op that the oracle does not execute
-    const auto is_onnx = [](const std::string& path) { return std::filesystem::path(path).extension() == ".onnx"; };
-    const bool other_engine = options.engine != "reducenet" && is_onnx(options.a) && is_onnx(options.b);
-    if (error.kind() != ErrorKind::unsupported || !other_engine) throw;
-    try {
-      certificate = verify_in_onnxruntime(a, options.a, options.b, verify_options);
-    } catch (const Error& second) {
-      throw Error(second.kind(), std::string(error.what()) + "; " + second.what());
-    }
-  }
+  const Certificate certificate = verify_files(options.a, options.b, options.engine, verify_options);
   return {certificate_json(certificate), certificate_text(certificate),
           certificate.verified ? 0 : static_cast<int>(ErrorKind::check_failed)};
 }
