@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int cache_version = 1;  // raise it when decoding or resizing changes its result
+constexpr int cache_version = 2;  // raise it when what is read, decoded or resized becomes another
 
 // A 64-bit hash of bytes in memory, eight at a time; catches damage, not malice.
 uint64_t hash_bytes(const void* data, size_t size, uint64_t hash = 0xCBF29CE484222325) {
