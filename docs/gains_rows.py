@@ -28,6 +28,8 @@ GAINS = [
      ["fading/plain11-lr0.2", "fading/plain11-lr0.8"], "Wider networks"),
     ("nine layers in four stages up to 192 channels, merged after the first epoch", 10, "resnets/reduce-four-stages-expansion2-merged1",
      ["resnets/plain-four-stages"], "Beside ResNets"),
+    ("28 narrow layers with a shortcut inside each ReLU, merged after four epochs", 10, "deep-tiny/reduce56-expansion4-merged-identity-lr0.4",
+     ["fan29-narrow/control1-lr0.4", "fan29-narrow/control2-lr0.4", "fan29-narrow/control2-lr0.8"], "29 narrow layers"),
     ("9 of 10 activations left, narrow", 10, "fan11-narrow/k9",
      ["fan11-narrow/control1-lr0.4", "fan11-narrow/control1-lr0.8", "fan11-narrow/control2-lr0.4", "fan11-narrow/control2-lr0.8"],
      "Fewer and fewer activations, equally many epochs"),
