@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli.h"
 #include "reducenet/data.h"
 #include "reducenet/graph.h"
 #include "reducenet/runtime.h"
@@ -16,6 +17,10 @@ namespace reducenet::cli {
 Preprocessing preprocessing_of(const Graph& graph);
 /// Loads images as `preprocessing` wants them, with a progress bar.
 ImageSet load_for(const Preprocessing& preprocessing, const std::string& path, Split split, bool skip_corrupt = false);
+/// --skip-corrupt
+inline void add_skip_corrupt(CLI::App& app, bool& skip_corrupt) {
+  app.add_flag("--skip-corrupt", skip_corrupt, "Leave out files that cannot be decoded, and count them");
+}
 /// Images in a run: as many as the file fixes for the model's input, `wanted` where it leaves that open.
 int64_t batch_for(const Graph& graph, int64_t wanted);
 /// Images `which` of a set as inputs of so many each, dense floats; the last is filled up with the first images.

@@ -27,7 +27,7 @@ struct Options {
   CostOptions cost;
   std::optional<Target> target;
   int64_t stop_after = -1, samples = 0, images = 16;
-  bool borders = false, reserve = false, explain = false;
+  bool borders = false, reserve = false, explain = false, skip_corrupt = false;
 };
 
 Json size_json(const char* when, const Graph& graph) {
@@ -65,8 +65,8 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
   VerifyOptions verify_options{
       .samples = options.samples > 0 ? options.samples : affordable_samples(before), .seed = 0, .real_inputs = {}};
   if (!options.data.empty()) {
-    verify_options.real_inputs =
-        real_inputs(before, load_for(preprocessing_of(before), options.data, Split::test), options.images);
+    verify_options.real_inputs = real_inputs(
+        before, load_for(preprocessing_of(before), options.data, Split::test, options.skip_corrupt), options.images);
   }
   Certificate certificate = verify(before, collapsed, verify_options);
   const std::filesystem::path model = options.model, out = options.out;
@@ -214,6 +214,7 @@ Action declare_collapse(CLI::App& app) {
                "Also remove residuals over activations: channels of the block's layers are reserved for its input "
                "(RMNet). Fewer nodes, more MACs; within a plan, only where its cost does not rise");
   app.add_option("--data", options->data, "Labelled images: the certificate covers real inputs as well");
+  add_skip_corrupt(app, options->skip_corrupt);
   app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
   app.add_option("--samples", options->samples,
                  "Random inputs of the certificate (8; fewer for networks of over 500 million MACs)")

@@ -43,14 +43,14 @@ std::vector<int64_t> spread(const ImageSet& images, int64_t count) {
 
 }  // namespace
 
-Quantised quantise(const Graph& graph, const std::string& data, int64_t count) {
+Quantised quantise(const Graph& graph, const std::string& data, int64_t count, bool skip_corrupt) {
   require_ready(graph);
   const Preprocessing preprocessing = preprocessing_of(graph);
-  const ImageSet training = load_for(preprocessing, data, Split::train);
+  const ImageSet training = load_for(preprocessing, data, Split::train, skip_corrupt);
   const std::vector<int64_t> which = spread(training, count);
   const int64_t batch = batch_for(graph, 1);
   const auto inputs = batches_of(preprocessing, training, which, batch);
-  const ImageSet test = load_for(preprocessing, data, Split::test);
+  const ImageSet test = load_for(preprocessing, data, Split::test, skip_corrupt);
   Graph plain = graph, equalised = equalise(graph);
   set_quantization(plain, calibrate(plain, inputs, batch));
   set_quantization(equalised, calibrate(equalised, inputs, batch));

@@ -26,7 +26,7 @@ struct Quantised {
   Json report;
   std::string text;
 };
-Quantised quantise(const Graph& graph, const std::string& data, int64_t count);
+Quantised quantise(const Graph& graph, const std::string& data, int64_t count, bool skip_corrupt);
 /// The same without data, for timing: ranges of Gaussian noise, and a warning. What the model carries already stays.
 Graph calibrated_for_timing(const Graph& graph);
 

@@ -67,7 +67,7 @@ Action declare_eval(CLI::App& app) {
   app.add_option("--batch", options->batch, "Images at once, where the model leaves that open (32)")
       ->check(CLI::PositiveNumber);
   app.add_option("--threads", options->threads, "Threads (all)")->check(CLI::PositiveNumber);
-  app.add_flag("--skip-corrupt", options->skip_corrupt, "Leave out files that cannot be decoded, and count them");
+  add_skip_corrupt(app, options->skip_corrupt);
   return [options] { return eval_model(*options); };
 }
 

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "classifier.h"
 #include "dtype.h"
 #include "image_description.h"
 #include "reducenet/collapse.h"
@@ -17,6 +18,7 @@ struct Options {
   std::string model, out, data;
   DType dtype = DType::f32;
   int64_t calibration = 256;
+  bool skip_corrupt = false;
   ImageDescription images;
 };
 
@@ -30,7 +32,7 @@ Result export_model(const Options& options) {
       if (options.data.empty()) {
         throw Error(ErrorKind::usage, "export: --dtype int8 needs --data: images to take the activations' ranges from");
       }
-      quantised = quantise(settle(graph), options.data, options.calibration);
+      quantised = quantise(settle(graph), options.data, options.calibration, options.skip_corrupt);
       graph = quantised.graph;
       break;
     case DType::bf16:
@@ -62,6 +64,7 @@ Action declare_export(CLI::App& app) {
   add_dtype(app, options->dtype);
   app.add_option("--data", options->data,
                  "Images: ranges for int8 from the training ones, accuracy from the test ones");
+  add_skip_corrupt(app, options->skip_corrupt);
   app.add_option("--calibration", options->calibration, "Training images that the ranges are taken from (256)")
       ->check(CLI::PositiveNumber);
   add_image_description(app, options->images);

@@ -177,6 +177,7 @@ Action declare_prune_with(CLI::App& app, const PruneTraining* training) {
   app.add_option("--data", o->data,
                  "Labelled images. Sub-networks are judged on training images that are held out; the test images are "
                  "read once, for the best");
+  add_skip_corrupt(app, o->skip_corrupt);
   app.add_option("--ratio", o->ratio, "Share of the multiply-accumulates that goes, at least (0.5)")
       ->check(CLI::Range(0.0, 0.99));
   std::string names;

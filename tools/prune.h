@@ -15,7 +15,7 @@ struct PruneOptions {
   std::string model, out, data;
   std::vector<std::string> criteria, settings;
   double ratio = 0.5, within = 0.01, lr = 0.01;
-  bool per_layer = false, blocks = false, reserved = false, measure = false;
+  bool per_layer = false, blocks = false, reserved = false, measure = false, skip_corrupt = false;
   std::optional<int64_t> sample, draw;
   int64_t bn_batches = 0, batches = 10, batch = 128, finetune = 0, finetune_samples = -1, validation = kTenth,
           images = 0, seed = 0;

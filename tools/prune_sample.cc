@@ -173,7 +173,7 @@ void Sampling::finish_best() {
   if (!best_.is_null() && best_.at("name") == name) return;
   const Graph graph = load(folder() / "models" / (name + ".safetensors"));
   const Collapsed collapsed = collapse(graph, {.target = Target::plan});
-  const ImageSet test = load_for(preprocessing_of(graph), options_.data, Split::test);
+  const ImageSet test = load_for(preprocessing_of(graph), options_.data, Split::test, options_.skip_corrupt);
   const Certificate certificate = verify(graph, collapsed, {.samples = 2, .real_inputs = real_inputs(graph, test, 4)});
   if (!certificate.verified) {
     throw Error(ErrorKind::check_failed, name + ": the collapse is not certified: " + certificate.why);

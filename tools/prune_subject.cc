@@ -60,7 +60,7 @@ PruneSubject::PruneSubject(const PruneOptions& options, const PruneTraining* tra
 void PruneSubject::load_images() {
   const Preprocessing preprocessing = preprocessing_of(graph_);
   preprocessing.to_metadata(graph_.metadata);  // for those who train it
-  images_ = load_for(preprocessing, options_.data, Split::train);
+  images_ = load_for(preprocessing, options_.data, Split::train, options_.skip_corrupt);
   if (options_.validation >= images_.count()) {
     throw Error(ErrorKind::usage, fmt::format("--validation {} leaves nothing: {} has {} training images",
                                               options_.validation, options_.data, images_.count()));

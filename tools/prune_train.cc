@@ -32,6 +32,7 @@ std::optional<Graph> finetune(const Graph& graph, const PruneOptions& options, c
   train::Recipe recipe;
   recipe.model.arch = "import";
   recipe.data.path = options.data;
+  recipe.data.skip_corrupt = options.skip_corrupt;
   recipe.data.validation = options.validation;
   recipe.optimizer.lr = options.lr;
   recipe.optimizer.batch = options.batch;

@@ -12,6 +12,7 @@ struct Options {
   std::string a, b, data, engine = "auto";
   int64_t samples = 8, images = 16;
   uint64_t seed = 0;
+  bool skip_corrupt = false;
 };
 
 Result verify_models(const Options& options) {
@@ -19,7 +20,7 @@ Result verify_models(const Options& options) {
   if (!options.data.empty()) {
     const Graph a = load(options.a);
     verify_options.real_inputs =
-        real_inputs(a, load_for(preprocessing_of(a), options.data, Split::test), options.images);
+        real_inputs(a, load_for(preprocessing_of(a), options.data, Split::test, options.skip_corrupt), options.images);
   }
   const Certificate certificate = verify_files(options.a, options.b, options.engine, verify_options);
   return {certificate_json(certificate), certificate_text(certificate),
@@ -33,6 +34,7 @@ Action declare_verify(CLI::App& app) {
   app.add_option("a", options->a, "The reference")->required();
   app.add_option("b", options->b, "The model to compare with it")->required();
   app.add_option("--data", options->data, "Labelled images: compare on real inputs as well");
+  add_skip_corrupt(app, options->skip_corrupt);
   app.add_option("--images", options->images, "How many of them (16)")->check(CLI::PositiveNumber);
   app.add_option("--samples", options->samples, "Random inputs (8)")->check(CLI::PositiveNumber);
   app.add_option(

@@ -117,6 +117,11 @@ json '.n == 40 and .top1 >= 0 and .top1 <= .top5 and ([.confusion[][]] | add) ==
 refuses 4 'absent' eval small.onnx --data absent
 refuses 3 'test_batch\.bin' eval small.onnx --data cifar
 refuses 3 'broken\.jpg' eval small.onnx --data corrupt
+mkdir corrupt/test/b && cp dot.png corrupt/test/a && cp dot.png corrupt/test/b
+json '.n == 2 and .skipped == 1' eval small.onnx --data corrupt --skip-corrupt
+refuses 3 'broken\.jpg.*--skip-corrupt' verify small.onnx small.onnx --data corrupt
+prints 'verified' verify small.onnx small.onnx --data corrupt --skip-corrupt
+prints 'wrote' collapse reduce.onnx -o left-out.onnx --data corrupt --skip-corrupt
 json '.images[0].path == "dot.png" and (.images[0].predictions | length) == 3 and (.images[0].predictions[0].probability <= 1)' predict small.onnx dot.png --top 3
 refuses 3 'broken\.jpg' predict small.onnx corrupt/test/a/broken.jpg
 refuses 4 'absent\.png' predict small.onnx absent.png
