@@ -123,6 +123,11 @@ def lower_bound(differences):
     return statistics.mean(differences) - STUDENT[n - 1] * statistics.stdev(differences) / n**0.5
 
 
+def bound(differences):
+    """It, in brackets, where there are several."""
+    return f" (≥ {lower_bound(differences):+.2f})" if len(differences) > 1 else ""
+
+
 def resnets(grid, faded=None, control=None):
     """Every network of the grid, and how far the faded one is above it, or it above the control."""
     def table():
@@ -132,9 +137,8 @@ def resnets(grid, faded=None, control=None):
         for name, results in cells.items():
             top1, last = by_seed(results), results[-1]
             differences = paired(fixed, top1) if faded else paired(top1, fixed)
-            above = f"{statistics.mean(differences):+.2f}" if differences and name not in (faded, control) else ""
-            if above and len(differences) > 1:
-                above += f" (≥ {lower_bound(differences):+.2f})"
+            compares = differences and name not in (faded, control)
+            above = f"{statistics.mean(differences):+.2f}{bound(differences)}" if compares else ""
             ms = latency(f"{grid}/{name}")
             body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
                          f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
@@ -161,10 +165,9 @@ def gains():
             shared[cell] = {seed: top1[seed] for seed in above if seed in top1}
         best = max((cell for cell in controls if shared[cell]), key=lambda c: (len(shared[c]), statistics.mean(shared[c].values())))
         differences = paired(above, shared[best])
-        bound = f" (≥ {lower_bound(differences):+.2f})" if len(differences) > 1 else ""
         anchor = re.sub(r"[^a-z0-9-]", "", section.lower().replace(" ", "-"))
         body.append([what, epochs, spread([*above.values()]), spread([*shared[best].values()]),
-                     f"**{statistics.mean(differences):+.2f}**{bound}", len(differences), f"`{faded}`, `{best}`", f"[{section}](#{anchor})"])
+                     f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences), f"`{faded}`, `{best}`", f"[{section}](#{anchor})"])
     return rows(["what is faded", "epochs", "faded, %", "best control, %", "difference (95 % lower bound)", "seeds", "cells", "section"], body)
 
 

@@ -4,6 +4,12 @@ A row: what was trained, its epochs, the faded cell, the controls (the best of t
 GRID/NAME under docs/results; equal epochs in every row.
 """
 
+
+def controls_of(fan):
+    """Of what a fan deploys: the plain network, and with linear branches, each at both learning rates."""
+    return [f"{fan}/control{which}-lr{lr}" for which in (1, 2) for lr in (0.4, 0.8)]
+
+
 GAINS = [
     ("ten narrow layers, merged after the first epoch", 5, "short-tiny/faded1-lr0.8",
      ["short-tiny/plain11-lr1.6", "short-tiny/plain11-acnet-lr0.8"], "Five epochs"),
@@ -29,14 +35,11 @@ GAINS = [
     ("nine layers in four stages up to 192 channels, merged after the first epoch", 10, "resnets/reduce-four-stages-expansion2-merged1",
      ["resnets/plain-four-stages"], "Beside ResNets"),
     ("28 narrow layers with a shortcut inside each ReLU, merged after four epochs", 10, "deep-tiny/reduce56-expansion4-merged-identity-lr0.4",
-     ["fan29-narrow/control1-lr0.4", "fan29-narrow/control2-lr0.4", "fan29-narrow/control2-lr0.8"], "29 narrow layers"),
-    ("9 of 10 activations left, narrow", 10, "fan11-narrow/k9",
-     ["fan11-narrow/control1-lr0.4", "fan11-narrow/control1-lr0.8", "fan11-narrow/control2-lr0.4", "fan11-narrow/control2-lr0.8"],
+     controls_of("fan29-narrow"), "29 narrow layers"),
+    ("9 of 10 activations left, narrow", 10, "fan11-narrow/k9", controls_of("fan11-narrow"),
      "Fewer and fewer activations, equally many epochs"),
-    ("3 of 10", 10, "fan11-narrow/k3",
-     ["fan11-narrow/control1-lr0.4", "fan11-narrow/control1-lr0.8", "fan11-narrow/control2-lr0.4", "fan11-narrow/control2-lr0.8"],
+    ("3 of 10", 10, "fan11-narrow/k3", controls_of("fan11-narrow"),
      "Fewer and fewer activations, equally many epochs"),
-    ("18 of 28, narrow", 10, "fan29-narrow/k18",
-     ["fan29-narrow/control1-lr0.4", "fan29-narrow/control1-lr0.8", "fan29-narrow/control2-lr0.4", "fan29-narrow/control2-lr0.8"],
+    ("18 of 28, narrow", 10, "fan29-narrow/k18", controls_of("fan29-narrow"),
      "Fewer and fewer activations, equally many epochs"),
 ]

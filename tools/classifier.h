@@ -16,7 +16,7 @@ namespace reducenet::cli {
 /// How the model wants its images: from its metadata, or, when that says nothing, pixels in [0, 1] of its input's size.
 Preprocessing preprocessing_of(const Graph& graph);
 /// Loads images as `preprocessing` wants them, with a progress bar.
-ImageSet load_for(const Preprocessing& preprocessing, const std::string& path, Split split, bool skip_corrupt = false);
+ImageSet load_for(const Preprocessing& preprocessing, const std::string& path, Split split, bool skip_corrupt);
 /// --skip-corrupt
 inline void add_skip_corrupt(CLI::App& app, bool& skip_corrupt) {
   app.add_flag("--skip-corrupt", skip_corrupt, "Leave out files that cannot be decoded, and count them");

@@ -13,8 +13,9 @@ namespace fs = std::filesystem;
 
 Certificate verify_in_onnxruntime(const fs::path& a, const fs::path& b, const VerifyOptions& options) {
   for (const fs::path& file : {a, b}) {
-    if (file.extension() != ".onnx")
+    if (file.extension() != ".onnx") {
       throw Error(ErrorKind::unsupported, file.string() + ": ONNX Runtime runs .onnx files");
+    }
   }
   const auto run = [&](const std::vector<std::vector<Tensor>>& samples) {
     Certificate certificate = compare(run_onnxruntime(a, samples), run_onnxruntime(b, samples));

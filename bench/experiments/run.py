@@ -103,8 +103,8 @@ def main():
     grid = tomllib.loads(options.grid.read_text())
     if unknown := set(options.only or []) - {cell["name"] for cell in grid["cell"]}:
         parser.error(f"no cell of {options.grid} is named {', '.join(sorted(unknown))}")
-    seeds_of = [(cell, cell.get("seeds", grid["seeds"])) for cell in grid["cell"]]
-    cells = [(cell, seed) for seed in sorted(set().union(*(seeds for _, seeds in seeds_of))) for cell, seeds in seeds_of if seed in seeds]
+    cells = [(cell, seed) for cell in grid["cell"] for seed in cell.get("seeds", grid["seeds"])]
+    cells.sort(key=lambda pair: pair[1])  # seed by seed, the cells of each in the grid's order
     pending = []
     for cell, seed in cells:
         if (options.only and cell["name"] not in options.only) or (options.seed and seed not in options.seed):
