@@ -82,7 +82,7 @@ Certificate certify(const Options& options, const Graph& before, const Collapsed
     certificate = std::move(whole);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
-    certificate.not_run += std::string("; ") + error.what();
+    certificate.not_run = error.what();  // names what the oracle lacks, too
   }
   return certificate;
 }
