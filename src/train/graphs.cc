@@ -182,4 +182,16 @@ bool has_batch_norm(const Graph& graph) {
   return std::ranges::any_of(graph.nodes, [](const Node& n) { return std::holds_alternative<BatchNorm>(n.op); });
 }
 
+std::vector<bool> reads_constants_alone(const Graph& graph) {
+  std::vector<bool> made(graph.values.size()), found;
+  for (const Node& node : graph.nodes) {
+    found.push_back(std::ranges::all_of(
+        node.inputs, [&](ValueId id) { return !id || graph.constant(id) || made[static_cast<size_t>(id.index)]; }));
+    for (const ValueId id : node.outputs) {
+      if (id) made[static_cast<size_t>(id.index)] = found.back();
+    }
+  }
+  return found;
+}
+
 }  // namespace reducenet::train

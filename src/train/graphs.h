@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "reducenet/data.h"
 #include "reducenet/train.h"
 
@@ -32,5 +34,8 @@ void open_candidates(Graph& graph);
 Graph conclude(const Graph& graph);
 
 bool has_batch_norm(const Graph& graph);
+
+/// By node: everything that it reads is constant, or made by such nodes from constants.
+std::vector<bool> reads_constants_alone(const Graph& graph);
 
 }  // namespace reducenet::train

@@ -145,6 +145,8 @@ TEST_F(Imported, NewBatchNormsStandBehindConvolutionsAndChangeNothing) {
   const ValueId image = b.input("image", {-1, 3, kSide, kSide});
   ValueId x = b.batch_norm("norm", b.conv("normed", image, 6, {3, 3}, {}));
   x = b.conv("grouped", b.activation("act", x, {Activation::Kind::relu}), 6, {3, 3}, {.groups = 3}, true);
+  const ValueId ramp = b.constant("ramp", Tensor::filled({1, 2, kSide - 4, kSide - 4}, 0.5, DType::f32));
+  x = b.add("positioned", x, b.conv("position", ramp, 6, {1, 1}, {}, true));
   x = b.node("pool", GlobalAveragePool{}, {b.activation("act2", x, {Activation::Kind::silu})});
   b.output(b.node("flatten", Flatten{}, {b.conv("scores", x, kClasses, {1, 1}, {}, true)}));
   const Graph plain = std::move(b).finish();
@@ -154,6 +156,7 @@ TEST_F(Imported, NewBatchNormsStandBehindConvolutionsAndChangeNothing) {
   };
   EXPECT_EQ(reader_of("grouped"), "BatchNormalization");
   EXPECT_EQ(reader_of("scores"), "Flatten") << "one pixel has no spread";
+  EXPECT_EQ(reader_of("position"), "Add") << "what depends on no image has no moments";
   EXPECT_EQ(after.nodes.size(), before.nodes.size() + 1) << "the first has one";
 
   std::vector<float> pixels(3 * kSide * kSide);

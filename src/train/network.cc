@@ -11,6 +11,7 @@
 #include "train/fades/fades.h"
 #include "train/fused.h"
 #include "train/gates.h"
+#include "train/graphs.h"
 #include "train/loader.h"
 #include "train/ops.h"
 
@@ -104,12 +105,11 @@ void Network::load_constants(const NetworkOptions& options) {
     Role& known = roles_[static_cast<size_t>(node.inputs[input].index)];
     if (known == Role::constant || role == Role::weight) known = role;
   };
-  std::vector<bool> fixed(graph_.values.size());  // by value index: depends on constants alone
-  for (const Node& node : graph_.nodes) {
+  const std::vector<bool> in_weight_space = reads_constants_alone(graph_);
+  for (size_t at = 0; at < graph_.nodes.size(); ++at) {
+    const Node& node = graph_.nodes[at];
     if (node.doc == kFixed) continue;
-    const bool weight_space = std::ranges::all_of(
-        node.inputs, [&](ValueId id) { return !id || graph_.constant(id) || fixed[static_cast<size_t>(id.index)]; });
-    if (weight_space && !node.outputs.empty()) fixed[static_cast<size_t>(node.outputs[0].index)] = true;
+    const bool weight_space = in_weight_space[at];
     for (size_t i = 0; weight_space && i < node.inputs.size(); ++i) {
       const Tensor* const constant = graph_.constant(node.inputs[i]);
       if (constant == nullptr || !is_float(constant->dtype())) continue;

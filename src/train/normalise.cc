@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "train/graphs.h"
 #include "train/network.h"
 
 namespace reducenet::train {
@@ -77,10 +78,11 @@ bool lacks_norm(const Graph& graph, const Uses& uses, NodeId id) {
 
 std::vector<NodeId> own_convolutions(const Graph& graph) {
   const Uses uses(graph);
+  const std::vector<bool> in_weight_space = reads_constants_alone(graph);
   std::vector<NodeId> found;
   for (int32_t i = 0; i < static_cast<int32_t>(graph.nodes.size()); ++i) {
     const Node& node = graph.nodes[static_cast<size_t>(i)];
-    if (!std::holds_alternative<Conv2d>(node.op)) continue;
+    if (!std::holds_alternative<Conv2d>(node.op) || in_weight_space[static_cast<size_t>(i)]) continue;
     const bool biased = node.inputs.size() > 2 && node.inputs[2];
     if (graph.constant(node.inputs[1]) == nullptr || (biased && graph.constant(node.inputs[2]) == nullptr)) continue;
     if (uses.has_single_use(node.inputs[1])) found.push_back({i});

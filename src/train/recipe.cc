@@ -6,6 +6,7 @@
 #include <iterator>
 #include <numeric>
 #include <sstream>
+#include <utility>
 
 #include "reducenet/error.h"
 #include "reducenet/op.h"
@@ -40,8 +41,11 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// The key of that very name in another section before one that is only spelt alike.
 const Key& nearest_key(std::string_view name) {
-  return *std::ranges::min_element(keys(), {}, [&](const Key& key) { return edit_distance(full_name(key), name); });
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  return *std::ranges::min_element(
+      keys(), {}, [&](const Key& key) { return std::pair(key.name != last, edit_distance(full_name(key), name)); });
 }
 
 [[noreturn]] void unknown_key(std::string_view name, ErrorKind kind, const std::string& where) {

@@ -81,6 +81,8 @@ TEST(Recipe, UnknownKeysNameFileKeyAndNearest) {
   Recipe r;
   EXPECT_EQ(error_of([&] { set(r, "train.epoch=3"); }),
             "2: --set train.epoch=3: unknown key 'train.epoch'; the nearest is 'train.epochs'");
+  EXPECT_EQ(error_of([&] { set(r, "train.batch=32"); }),
+            "2: --set train.batch=32: unknown key 'train.batch'; the nearest is 'optimizer.batch'");
 }
 
 TEST(Recipe, WrongValuesNameTheKey) {
