@@ -4,7 +4,7 @@ import re
 import statistics
 import sys
 
-from gains_rows import GAINS
+from gains_rows import GAINS, IN_ITS_TIME
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows, spread
 
@@ -169,6 +169,21 @@ def gains():
         body.append([what, epochs, spread([*above.values()]), spread([*shared[best].values()]),
                      f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences), f"`{faded}`, `{best}`", f"[{section}](#{anchor})"])
     return rows(["what is faded", "epochs", "faded, %", "best control, %", "difference (95 % lower bound)", "seeds", "cells", "section"], body)
+
+
+def in_its_time():
+    """One row a line of IN_ITS_TIME: both networks, and how far the faded one is above the ResNet at the seeds that both have."""
+    body = []
+    for cells in IN_ITS_TIME:
+        both = [cell_results(cell) for cell in cells]
+        differences = paired(*map(by_seed, reversed(both)))
+        if not differences:
+            continue
+        sides = [[f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results), f"{latency(cell)['deployed_ms']:.2f}",
+                  spread([*by_seed(results).values()])] for cell, results in zip(cells, both)]
+        body.append([*sides[0], *sides[1], f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences)])
+    side = ["epochs", "training, min", "ms", "top-1, %"]
+    return rows(["ResNet", *side, "faded", *side, "above it (95 % lower bound)", "the same seeds"], body)
 
 
 def squeeze(name):

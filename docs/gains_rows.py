@@ -1,8 +1,4 @@
-"""Which measurements the summary of docs/what-fading-gains.md compares.
-
-A row: what was trained, its epochs, the faded cell, the controls (the best of them is what counts), and the section that has it. A cell is
-GRID/NAME under docs/results; equal epochs in every row.
-"""
+"""Which measurements the tables of docs/what-fading-gains.md compare. A cell is GRID/NAME under docs/results."""
 
 
 def controls_of(fan):
@@ -10,6 +6,7 @@ def controls_of(fan):
     return [f"{fan}/control{which}-lr{lr}" for which in (1, 2) for lr in (0.4, 0.8)]
 
 
+# What was trained, its epochs, the faded cell, the controls (the best of them is what counts), the section that has it: equal epochs.
 GAINS = [
     ("ten narrow layers, merged after the first epoch", 5, "short-tiny/faded1-lr0.8",
      ["short-tiny/plain11-lr1.6", "short-tiny/plain11-acnet-lr0.8"], "Five epochs"),
@@ -43,3 +40,6 @@ GAINS = [
     ("18 of 28, narrow", 10, "fan29-narrow/k18", controls_of("fan29-narrow"),
      "Fewer and fewer activations, equally many epochs"),
 ]
+
+# A ResNet, and a faded network that learns for more epochs, in no more time.
+IN_ITS_TIME = [("resnets/" + resnet, "resnets/reduce-four-stages-expansion2-merged1-16-epochs") for resnet in ("resnet20", "resnet32", "resnet56")]
