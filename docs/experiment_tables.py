@@ -4,7 +4,7 @@ import re
 import statistics
 import sys
 
-from gains_rows import GAINS, IN_ITS_TIME
+from gains_rows import BESIDE_RESNETS, GAINS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows, spread
 
@@ -139,8 +139,7 @@ def resnets(grid, faded=None, control=None):
             differences = paired(fixed, top1) if faded else paired(top1, fixed)
             compares = differences and name not in (faded, control)
             above = f"{statistics.mean(differences):+.2f}{bound(differences)}" if compares else ""
-            ms = latency(f"{grid}/{name}")
-            body.append([f"`{name}`", spread([*top1.values()]), len(results), f"{ms['deployed_ms']:.3f}" if ms else "–",
+            body.append([f"`{name}`", spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"),
                          f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
                          any_seed(last)])
         compared = f"`{faded}` above it" if faded else f"above `{control}`"
@@ -171,19 +170,20 @@ def gains():
     return rows(["what is faded", "epochs", "faded, %", "best control, %", "difference (95 % lower bound)", "seeds", "cells", "section"], body)
 
 
-def in_its_time():
-    """One row a line of IN_ITS_TIME: both networks, and how far the faded one is above the ResNet at the seeds that both have."""
+def beside_resnets():
+    """One row a line of BESIDE_RESNETS: both networks, and how far the shallow one is above the ResNet at the seeds that both have."""
     body = []
-    for cells in IN_ITS_TIME:
-        both = [cell_results(cell) for cell in cells]
-        differences = paired(*map(by_seed, reversed(both)))
-        if not differences:
-            continue
-        sides = [[f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results), f"{latency(cell)['deployed_ms']:.2f}",
-                  spread([*by_seed(results).values()])] for cell, results in zip(cells, both)]
-        body.append([*sides[0], *sides[1], f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences)])
+    for cells in BESIDE_RESNETS:
+        both = [{r["seed"]: r for r in cell_results(cell)} for cell in cells]
+        shared = [[of[seed] for seed in of if seed in other] for of, other in zip(both, reversed(both))]
+        row = []
+        for cell, results in zip(cells, shared):
+            row += [f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results), deployed_ms(cell),
+                    spread([*by_seed(results).values()])]
+        differences = paired(*map(by_seed, reversed(shared)))
+        body.append([*row, f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences)])
     side = ["epochs", "training, min", "ms", "top-1, %"]
-    return rows(["ResNet", *side, "faded", *side, "above it (95 % lower bound)", "the same seeds"], body)
+    return rows(["ResNet", *side, "shallow", *side, "above it (95 % lower bound)", "seeds"], body)
 
 
 def squeeze(name):
@@ -266,3 +266,9 @@ def latency(cell):
     grid, name = cell.split("/")
     path = RESULTS / f"{grid}_latency.json"
     return json.loads(path.read_text())["cells"].get(f"{name}-s0") if path.exists() else None
+
+
+def deployed_ms(cell):
+    """Of it, what the collapsed network takes; a dash where it has not."""
+    ms = latency(cell)
+    return f"{ms['deployed_ms']:.3f}" if ms else "–"

@@ -41,5 +41,16 @@ GAINS = [
      "Fewer and fewer activations, equally many epochs"),
 ]
 
-# A ResNet, and a faded network that learns for more epochs, in no more time.
-IN_ITS_TIME = [("resnets/" + resnet, "resnets/reduce-four-stages-expansion2-merged1-16-epochs") for resnet in ("resnet20", "resnet32", "resnet56")]
+# A ResNet, and a network that deploys faster and takes no more time to train: in as many epochs, or in more.
+BESIDE_RESNETS = [(f"resnets/{resnet}", f"resnets/{shallow}") for resnet, shallow in [
+    ("resnet20", "reduce-four-stages-expansion2-merged1"),
+    ("resnet20", "plain-four-stages"),
+    ("resnet32", "reduce-four-stages-expansion2-merged1"),
+    ("resnet32", "reduce-four-stages-wide-expansion2-merged1"),
+    ("resnet32", "plain-four-stages"),
+    ("resnet56", "reduce-four-stages-wide-expansion2-merged1"),
+    ("resnet56", "plain-four-stages"),
+    ("resnet20", "reduce-four-stages-expansion2-merged1-16-epochs"),
+    ("resnet32", "reduce-four-stages-expansion2-merged1-16-epochs"),
+    ("resnet56", "reduce-four-stages-expansion2-merged1-16-epochs"),
+]]

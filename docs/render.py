@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-from experiment_tables import experiments, frontier, gains, in_its_time, ingredients, resnets, squeeze, systems, worth
+from experiment_tables import beside_resnets, experiments, frontier, gains, ingredients, resnets, squeeze, systems, worth
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
 
@@ -404,7 +404,7 @@ TABLES = {
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "selectors-narrow": ingredients("selectors-narrow", "sensitivity"),
     "gains": gains,
-    "in-its-time": in_its_time,
+    "beside-resnets": beside_resnets,
     "deep-first": ingredients("deep-first", "plain11-lr0.8-taught", "^(?!wider).*(?<!-1[02]-epochs)$"),
     "deep-first-10": ingredients("deep-first", "plain11-lr1.6-taught-10-epochs", "-taught-1[02]-epochs$"),
     "deep-first-10-untaught": ingredients("deep-first", "plain11-lr1.6-10-epochs", "(?<!-taught)-10-epochs$"),
