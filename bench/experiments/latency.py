@@ -20,7 +20,7 @@ from run import ROOT, commit, cpu_model, grid_cells, tool_json
 
 FEW_IMAGES = ["--data", "generated:256", "--set", "data.validation=64", "--set", "train.epochs=1", "--set", "optimizer.warmup=0",
               "--set", "finetune.epochs=0", "--set", "finetune.merge=false"]
-ROUNDS = 5
+ROUNDS = 11
 
 
 def quietly(tool, *arguments):
