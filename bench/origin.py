@@ -12,7 +12,12 @@ def commit():
 
 
 def cpu_model():
+    """Name, family and model: a name by itself may stand for several generations."""
+    said = {}
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+        key, _, value = line.partition(":")
+        said.setdefault(key.strip(), value.strip())
+    if "model name" not in said:
+        return platform.machine()
+    generation = [f"{what} {said[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in said]
+    return ", ".join([said["model name"], " ".join(generation)]) if generation else said["model name"]

@@ -1,4 +1,5 @@
 """The tables of training runs: grids of bench/experiments, one JSON a cell and seed under docs/results."""
+import itertools
 import json
 import re
 import statistics
@@ -55,8 +56,21 @@ def paired(above, below):
     return [value - below[seed] for seed, value in above.items() if seed in below]
 
 
-def minutes(results):
-    return f"{statistics.median(r['train']['seconds'] for r in results) / 60:.1f}"
+def processor(result):
+    """What it was trained on, in a word or two: Xeon, EPYC family 26."""
+    name, *more = result["machine"].split(", ")
+    generation = re.match(r"family \d+", more[0])
+    word = re.sub(r"\(R\)| Processor", "", name).split()[-1]
+    return f"{word} {generation[0]}" if generation else word
+
+
+def minutes(results, table):
+    """Median time of training, by processor where the table's results are of several."""
+    times = {}
+    for r in results:
+        times.setdefault(processor(r), []).append(r["train"]["seconds"] / 60)
+    several = len({processor(r) for r in table}) > 1
+    return ", ".join(f"{statistics.median(of):.1f}{f' ({name})' if several else ''}" for name, of in times.items())
 
 
 def max_abs_error(results):
@@ -68,10 +82,8 @@ def ingredients(grid, control, having=""):
     def table():
         cells = declared(grid)
         against = by_seed(cells.get(control, []))
-        body = []
-        for name, results in cells.items():
-            if not re.search(having, name):
-                continue
+        body, shown = [], {name: results for name, results in cells.items() if re.search(having, name)}
+        for name, results in shown.items():
             top1 = by_seed(results)
             differences = paired(top1, against)
             body.append([
@@ -79,7 +91,7 @@ def ingredients(grid, control, having=""):
                 spread([*top1.values()]),
                 len(results),
                 f"{statistics.mean(differences):+.2f}" if differences and name != control else "",
-                minutes(results),
+                minutes(results, itertools.chain(*shown.values())),
                 max_abs_error(results),
                 any_seed(results[-1]),
             ])
@@ -140,8 +152,8 @@ def resnets(grid, faded=None, control=None):
             compares = differences and name not in (faded, control)
             above = f"{statistics.mean(differences):+.2f}{bound(differences)}" if compares else ""
             body.append([f"`{name}`", spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"),
-                         f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above, minutes(results),
-                         any_seed(last)])
+                         f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above,
+                         minutes(results, itertools.chain(*cells.values())), any_seed(last)])
         compared = f"`{faded}` above it" if faded else f"above `{control}`"
         return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
                      f"{compared}, the same seeds (95 % lower bound)", "training, min", "command"], body)
@@ -172,13 +184,13 @@ def gains():
 
 def beside_resnets():
     """One row a line of BESIDE_RESNETS: both networks, and how far the shallow one is above the ResNet at the seeds that both have."""
-    body = []
+    body, everything = [], [r for cell in set(itertools.chain(*BESIDE_RESNETS)) for r in cell_results(cell)]
     for cells in BESIDE_RESNETS:
         both = [{r["seed"]: r for r in cell_results(cell)} for cell in cells]
         shared = [[of[seed] for seed in of if seed in other] for of, other in zip(both, reversed(both))]
         row = []
         for cell, results in zip(cells, shared):
-            row += [f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results), deployed_ms(cell),
+            row += [f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results, everything), deployed_ms(cell),
                     spread([*by_seed(results).values()])]
         differences = paired(*map(by_seed, reversed(shared)))
         body.append([*row, f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences)])

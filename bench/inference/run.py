@@ -118,9 +118,7 @@ def measure(model, options):
 
 
 def machine():
-    fields = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in open("/proc/cpuinfo") if ":" in line}
-    return f"{origin.cpu_model()}, family {fields['cpu family']} model {fields['model']}, {os.cpu_count()} cores, " \
-           f"Linux {platform.release().split('-')[0]}"
+    return f"{origin.cpu_model()}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}"
 
 
 def main():
