@@ -218,7 +218,7 @@ def worth(name):
         seeds, kept = {}, {}  # {seed: {node: importance}}; {survivors: {node: seeds}}
         for path in (RESULTS / name).glob("k*.json"):
             cell = json.loads(path.read_text())
-            for candidate in cell["selection"]["candidates"]:
+            for candidate in cell.get("selection", {}).get("candidates", []):
                 seeds.setdefault(cell["seed"], {})[candidate["node"]] = candidate["importance"]
                 count = kept.setdefault(cell["survivors"], {})
                 count[candidate["node"]] = count.get(candidate["node"], 0) + candidate["survives"]
@@ -232,9 +232,12 @@ def worth(name):
 def frontier(name):
     """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate."""
     def table():
-        points = {}
+        points, failed = {}, []
         for path in sorted((RESULTS / name).glob("*.json")):
             cell = json.loads(path.read_text())
+            if "failed" in cell:
+                failed.append([f"`{cell['cell']}`", f"failed: {cell['failed']}", *[""] * 7])
+                continue
             if cell["kind"] == "trunk":
                 continue
             points.setdefault(re.sub(r"-s\d+$", "", cell["cell"]), []).append(cell)
@@ -247,7 +250,7 @@ def frontier(name):
                          first["layers"], f"{first['macs'] / 1e6:.2f}", f"{statistics.median(c['ms'] for c in cells):.3f}",
                          first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
         return rows(["cell", "deployed top-1, %", "seeds", "non-linear nodes", "layers", "M MACs", "ms", "epochs in all",
-                     "max abs error"], body)
+                     "max abs error"], body + failed)
     return table
 
 

@@ -43,9 +43,8 @@ Collapsed deployed_form(const Graph& model) {
   return module_ms < kClearly * plan_ms ? by_module : by_plan;
 }
 
-}  // namespace
-
-std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options) {
+/// The figures; nothing when asked to stop. Error(check_failed): it diverged, or the collapse is not certified.
+std::optional<Json> figures_of(const Experiment& experiment, const ExperimentOptions& options) {
   const std::filesystem::path& folder = experiment.folder;
   const bool resume = std::filesystem::exists(folder / "checkpoint.safetensors");
   const train::Result trained = train::run(experiment.recipe, {.out = folder,
@@ -64,7 +63,7 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
       load_for(preprocessing_of(model), experiment.recipe.data.path, Split::test, experiment.recipe.data.skip_corrupt);
   const Certificate certificate = verify(model, collapsed, {.samples = 2, .real_inputs = real_inputs(model, test, 4)});
   if (!certificate.verified) {
-    throw Error(ErrorKind::check_failed, experiment.name + ": the collapse is not certified: " + certificate.why);
+    throw Error(ErrorKind::check_failed, "the collapse is not certified: " + certificate.why);
   }
   save(collapsed.graph, folder / "deployed.onnx");
   save(collapsed.graph, folder / "deployed.safetensors");
@@ -80,13 +79,26 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
                       {"max_abs_error", certificate.max_abs_error},
                       {"train_epochs", trained.epochs},
                       {"train_seconds", trained.seconds},
-                      {"images_per_s", trained.images_per_s},
-                      {"recipe", print(shown(experiment.recipe))},
-                      {"machine", machine()}};
+                      {"images_per_s", trained.images_per_s}};
   if (Json selection = read_json(folder / "survivors.json"); !selection.is_null()) {
     figures["selection"] = std::move(selection);
   }
   figures.update(measure_latency(collapsed.graph));
+  return figures;
+}
+
+}  // namespace
+
+std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options) {
+  std::optional<Json> figures;
+  try {
+    figures = figures_of(experiment, options);
+    if (!figures) return figures;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::check_failed) throw;
+    figures = Json{{"failed", error.what()}};
+  }
+  figures->update({{"recipe", print(shown(experiment.recipe))}, {"machine", machine()}});
   return figures;
 }
 

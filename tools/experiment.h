@@ -33,7 +33,8 @@ struct ExperimentOptions {
 /// Trains (or goes on from the checkpoint), collapses, certifies, measures. Nothing when asked to stop. The figures:
 /// {val_top1, deployed_top1, nonlinear, layers, macs, params, ms, p90_ms, max_abs_error, train_seconds, images_per_s,
 /// recipe, machine}, and selection, what survivors.json says, where the recipe chooses; deployed_top1 and ms are the
-/// runtime's, at batch 1 on one thread. Error(check_failed) when the collapse is not certified.
+/// runtime's, at batch 1 on one thread. Where the training diverges or the collapse is not certified: {failed: why,
+/// recipe, machine}.
 std::optional<Json> run_experiment(const Experiment& experiment, const ExperimentOptions& options);
 
 /// The command with settings over its recipe, as a shell reads it.

@@ -39,17 +39,19 @@ bool chosen(const Options& options, const std::string& cell) {
   return fnmatch(options.only.c_str(), cell.c_str(), 0) == 0;
 }
 
-/// The cells to run: those chosen that have no result yet, and those they need that have left no model.
+/// The cells to run: those chosen that have no result yet, and those they need that have left no model; but none that
+/// has failed, or needs one that has.
 std::vector<const FrontierCell*> cells_to_run(const std::vector<FrontierCell>& cells, const Options& options) {
   std::set<std::string> needed;
   std::vector<const FrontierCell*> found;
+  const std::map<std::string, std::string> failed = failures(cells, options);
   for (auto cell = cells.rbegin(); cell != cells.rend(); ++cell) {
+    if (failed.contains(cell->name)) continue;
     const bool done = fs::exists(options.result_of(cell->name));
     const bool wanted = chosen(options, cell->name) && !done;
     if (!wanted && !(needed.contains(cell->name) && !fs::exists(model_of(options, cell->name)))) continue;
     found.push_back(&*cell);
-    needed.insert(cell->after);
-    if (cell->recipe.distill.teacher == "self") needed.insert(cell->deep);
+    needed.merge(needs(*cell));
   }
   std::ranges::reverse(found);
   return found;
@@ -127,13 +129,13 @@ class CellFolder {
   train::FolderLock lock_;
 };
 
-/// Trains and measures the first cell that no other process trains, nor one that it needs; its result is then on disk,
-/// unless it was interrupted. Null: none is free.
+/// Trains and measures the first cell that no other process trains, nor one that it needs; its result, or that it
+/// failed and why, is then on disk, unless it was interrupted. Null: none is free.
 const FrontierCell* run_first_free(const std::vector<const FrontierCell*>& pending, const Options& options,
                                    const OnStep& on_step) {
-  const auto ready = [&](const std::string& cell) { return cell.empty() || fs::exists(model_of(options, cell)); };
+  const auto ready = [&](const std::string& cell) { return fs::exists(model_of(options, cell)); };
   for (const FrontierCell* cell : pending) {
-    if (!ready(cell->after) || (cell->recipe.distill.teacher == "self" && !ready(cell->deep))) continue;
+    if (!std::ranges::all_of(needs(*cell), ready)) continue;
     std::optional<CellFolder> folder;
     try {
       folder.emplace(options.out / cell->name);
@@ -193,9 +195,10 @@ bool train_grid(const std::vector<FrontierCell>& cells, const Options& options) 
     if (ran) {
       const Json json = read_json(options.result_of(ran->name));
       if (json.is_null()) return false;
-      bar.line(fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", ran->name,
-                           100 * json.at("deployed_top1").get<double>(), json.at("nonlinear").dump(),
-                           json.at("ms").get<double>()));
+      bar.line(json.contains("failed") ? fmt::format("{} failed: {}", ran->name, json.at("failed").get<std::string>())
+                                       : fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3f} ms", ran->name,
+                                                     100 * json.at("deployed_top1").get<double>(),
+                                                     json.at("nonlinear").dump(), json.at("ms").get<double>()));
       done += static_cast<double>(ran->recipe.train.epochs);
       report_frontier(cells, options);
     } else {
@@ -250,6 +253,11 @@ Result frontier(Options options) {
   result.json = report_frontier(cells, options);
   result.json["interrupted"] = interrupted;
   result.text = frontier_text(result.json, options);
+  if (trains && std::ranges::any_of(result.json.at("failed"), [&](const Json& failed) {
+        return chosen(options, failed.at("cell").get<std::string>());
+      })) {
+    result.exit_code = 1;
+  }
   if (interrupted) {
     warn("interrupted; the same command goes on");
     result.exit_code = 128 + guard.signal();

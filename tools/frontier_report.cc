@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 #include "experiment.h"
 #include "records.h"
@@ -138,10 +137,30 @@ std::string FrontierPlace::command_of(const std::string& cells) const {
   return with_settings(command, settings) + fmt::format(" --data DATA --out DIR --only '{}'", cells);
 }
 
+std::map<std::string, std::string> failures(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {
+  std::map<std::string, std::string> why;
+  for (const FrontierCell& cell : cells) {
+    const Json result = read_json(place.result_of(cell.name));
+    if (result.contains("failed")) why[cell.name] = result.at("failed");
+    if (!result.is_null()) continue;
+    for (const std::string& needed : needs(cell)) {
+      if (why.contains(needed)) why[cell.name] = fmt::format("it needs {}, which failed", needed);
+    }
+  }
+  return why;
+}
+
 Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {
   std::map<std::string, Json> results;
-  Json pending = Json::array(), all = Json::array();
+  Json pending = Json::array(), all = Json::array(), failed = Json::array();
+  std::string note;
+  const std::map<std::string, std::string> why = failures(cells, place);
   for (const FrontierCell& cell : cells) {
+    if (const auto found = why.find(cell.name); found != why.end()) {
+      failed.push_back({{"cell", cell.name}, {"why", found->second}});
+      note += fmt::format(" {} failed: {}.", cell.name, found->second);
+      continue;
+    }
     Json result = read_json(place.result_of(cell.name));
     if (result.is_null()) {
       pending.push_back(cell.name);
@@ -159,15 +178,15 @@ Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace
   Json points = Json::array();
   for (const Group& group : grouped(cells, results)) points.push_back(point_of(group, place));
   const Json worth = worth_of(cells, results);
-  const Json json = {{"version", 1}, {"recipe", place.recipe}, {"points", points},
-                     {"cells", all}, {"pending", pending},     {"worth", worth}};
+  const Json json = {{"version", 1},     {"recipe", place.recipe}, {"points", points}, {"cells", all},
+                     {"failed", failed}, {"pending", pending},     {"worth", worth}};
   write_json(place.out / "frontier.json", json);
   write_page(
       place.out / "index.html",
       {{"title", "Frontier of " + std::filesystem::path(place.recipe).stem().string()},
        {"note", fmt::format("{} of {} cells done. Accuracy of the deployed network on the test images, mean over "
-                            "seeds; latency by the runtime, batch 1, one thread.",
-                            all.size(), cells.size())},
+                            "seeds; latency by the runtime, batch 1, one thread.{}",
+                            all.size(), cells.size(), note)},
        {"x",
         {{{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
          {{"key", "nonlinear"}, {"label", "non-linear layers"}},
@@ -198,6 +217,13 @@ std::string frontier_text(const Json& json, const FrontierPlace& place) {
                fmt::format("{:.3f}", p.at("ms").get<double>()), p.at("epochs").dump()});
   }
   std::string text = table.str() + (place.out / "index.html").string() + "\n";
+  for (const Json& f : json.at("failed")) {
+    const std::string cell = f.at("cell");
+    text += fmt::format("{} failed: {}\n", cell, f.at("why").get<std::string>());
+    if (std::filesystem::exists(place.result_of(cell))) {
+      text += fmt::format("  (to have it tried again, delete {})\n", place.result_of(cell).string());
+    }
+  }
   if (!json.at("pending").empty()) text += fmt::format("{} cells are still to be run\n", json.at("pending").size());
   return text;
 }

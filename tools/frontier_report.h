@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,11 @@ struct FrontierPlace {
   std::string command_of(const std::string& cells) const;
 };
 
+/// Why, by name: the cells that failed, and those without a result that need one of them.
+std::map<std::string, std::string> failures(const std::vector<train::FrontierCell>& cells, const FrontierPlace& place);
 /// Writes frontier.json and index.html from the cells that are done; returns what is in the former: {version, recipe,
-/// points (seeds together, of a control the best learning rate on held-out images), cells, pending, worth}.
+/// points (seeds together, of a control the best learning rate on held-out images), cells, failed (name and why),
+/// pending, worth}.
 Json report_frontier(const std::vector<train::FrontierCell>& cells, const FrontierPlace& place);
 /// Its points as a table.
 std::string frontier_text(const Json& json, const FrontierPlace& place);

@@ -37,6 +37,7 @@ struct Tried {
   double val_top1 = 0, ms = 0, macs = 0, seconds = 0;
   std::vector<Json> cells;
   std::string verdict;
+  std::string failed;  ///< which seed came to nothing, and why: nothing else is known then
 };
 
 struct Interrupted {};
@@ -130,7 +131,9 @@ Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, 
   json = {{"cell", name}, {"seed", seed}, {"widths", widths}, {"expansion", expansion}};
   json.update(*figures);
   write_json(result, json);
-  bar.line(fmt::format("{}: validation {:.2f} %", name, 100 * json.at("val_top1").get<double>()));
+  bar.line(json.contains("failed")
+               ? fmt::format("{} failed: {}", name, json.at("failed").get<std::string>())
+               : fmt::format("{}: validation {:.2f} %", name, 100 * json.at("val_top1").get<double>()));
   return json;
 }
 
@@ -139,6 +142,11 @@ Tried Squeeze::train(const std::vector<int64_t>& widths, int64_t expansion) {
   for (const int64_t seed : recipe_.squeeze.seeds) {
     tried.cells.push_back(train_seed(widths, expansion, seed));
     const Json& cell = tried.cells.back();
+    if (cell.contains("failed")) {
+      tried.failed =
+          fmt::format("{} failed: {}", cell.at("cell").get<std::string>(), cell.at("failed").get<std::string>());
+      return tried;
+    }
     const auto share = 1 / static_cast<double>(recipe_.squeeze.seeds.size());
     tried.val_top1 += share * cell.at("val_top1").get<double>();
     tried.ms += share * cell.at("ms").get<double>();
@@ -156,17 +164,25 @@ std::optional<size_t> Squeeze::widen_middle(const std::vector<int64_t>& widths) 
   for (const int64_t expansion : recipe_.squeeze.expansions) {
     const Graph deep = network(widths, expansion);
     const int64_t before = std::exchange(parameters, count_parameters(deep));
-    const std::optional<std::string> over =
+    std::optional<std::string> stop =
         parameters == before ? "there is no middle to widen" : over_budget(widths, expansion, deep);
-    if (over && tried_.size() == first) {
-      why_ = *over;
+    Tried next;
+    if (!stop) {
+      next = train(widths, expansion);
+      if (!next.failed.empty()) stop = next.failed;
+    }
+    if (!next.failed.empty() && tried_.empty()) {
+      throw Error(ErrorKind::check_failed, fmt::format("squeeze: {} (to have it tried again, delete its record in {})",
+                                                       next.failed, (options_.out / "cells").string()));
+    }
+    if (stop && tried_.size() == first) {
+      why_ = *stop;
       return std::nullopt;
     }
-    if (over) {
-      tried_.back().verdict += "; " + *over;
+    if (stop) {
+      tried_.back().verdict += "; " + *stop;
       break;
     }
-    Tried next = train(widths, expansion);
     const bool better = tried_.size() == first || next.val_top1 >= tried_[best].val_top1 + recipe_.squeeze.gain;
     next.verdict = tried_.size() == first ? "first at these ends"
                    : better               ? "the wider middle helps"

@@ -210,6 +210,13 @@ class Seed {
 
 }  // namespace
 
+std::set<std::string> needs(const FrontierCell& cell) {
+  std::set<std::string> found;
+  if (!cell.after.empty()) found.insert(cell.after);
+  if (cell.recipe.distill.teacher == "self" && !cell.deep.empty()) found.insert(cell.deep);
+  return found;
+}
+
 std::vector<FrontierCell> frontier_cells(const Recipe& recipe) {
   check(recipe.frontier);
   Recipe most = recipe;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "reducenet/train.h"
 
 namespace reducenet::train {
@@ -20,6 +23,9 @@ struct FrontierCell {
   std::string after;       ///< cell whose model is the start (deep, step) or the pattern (direct); empty: none
   std::string deep;        ///< the deep cell of the same seed, where the teacher comes from
 };
+
+/// The cells whose models it takes: the start or pattern, and where it has one the teacher.
+std::set<std::string> needs(const FrontierCell& cell);
 
 /// The grid that the recipe declares, in an order in which every cell follows those it needs. Error(usage) when it
 /// declares none, or survivors that do not fall.

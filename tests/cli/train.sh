@@ -165,6 +165,18 @@ json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set t
 json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
 refuses 2 'front/cells/deep-s0.json comes from another recipe: .train. epochs = 2, now epochs = 3' \
   frontier frontier.toml --set train.epochs=3 --out front --page
+# A cell that diverges is recorded and passed over, once; what needs it is passed over too.
+for again in 1 2; do
+  run frontier frontier.toml --set frontier.lrs=0.1,1e6 --set train.epochs=2 --set optimizer.ema=0 --out front-failed --only 'control*' --json
+  [ $code = 1 ] || fail "exit $code, not 1"
+  jq -e '[.failed[].cell] == ["control1-lr1000000-s0"] and (.failed[0].why | test("the loss is")) and [.points[].name] == ["deep", "control1-lr0.1"]' \
+    stdout >/dev/null || fail "not so of failed and points"
+done
+grep -q 'control1-lr1000000-s0 failed: the loss is' front-failed/index.html || fail "index.html does not say what failed"
+grep -q . stderr && fail "it was tried again"
+run frontier frontier.toml --set optimizer.lr=1e6 --set optimizer.ema=0 --set train.epochs=2 --set 'frontier.controls=[]' --out front-lost
+[ $code = 1 ] || fail "exit $code, not 1"
+for cell in k2-s0 k0-s0 direct-k2-s0; do grep -q "^$cell failed: it needs [a-z0-9-]*, which failed" stdout || fail "nothing of $cell"; done
 # A fan: every network, the deep one too, goes on from the trunk, for equally many epochs.
 json '([.cells[] | .epochs] == [2, 1, 1, 1, 3, 3, 3]) and .cells[0].cell == "trunk-s0"' \
   frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --list
@@ -197,6 +209,8 @@ json '(.points | length) == 1 and (.points[0].verdict | test("no middle"))' sque
 json '.stopped | test("over the budget")' squeeze tiny.toml --set train.epochs=1 --set squeeze.expansions=1 --set squeeze.ends=1,30 \
   --set squeeze.milliseconds=0.7 --out budget
 present budget/index.html budget/squeeze.json
+refuses 1 'squeeze: w4-8-e1-s0 failed: the loss is' squeeze tiny.toml --set train.epochs=1 --set optimizer.lr=1e6 --set optimizer.ema=0 \
+  --set squeeze.expansions=1 --set squeeze.ends=1 --out diverging
 
 echo "$tests commands, $failures failures"
 [ $failures -eq 0 ]
