@@ -49,6 +49,7 @@ BESIDE_RESNETS = [(f"resnets/{resnet}", f"resnets/{shallow}") for resnet, shallo
     ("resnet32", "reduce-four-stages-wide-expansion2-merged1"),
     ("resnet32", "plain-four-stages"),
     ("resnet56", "reduce-four-stages-wide-expansion2-merged1"),
+    ("resnet56", "reduce-four-stages-widest-expansion2-merged1"),
     ("resnet56", "plain-four-stages"),
     ("resnet20", "reduce-four-stages-expansion2-merged1-16-epochs"),
     ("resnet32", "reduce-four-stages-expansion2-merged1-16-epochs"),
