@@ -54,4 +54,5 @@ BESIDE_RESNETS = [(f"resnets/{resnet}", f"resnets/{shallow}") for resnet, shallo
     ("resnet20", "reduce-four-stages-expansion2-merged1-16-epochs"),
     ("resnet32", "reduce-four-stages-expansion2-merged1-16-epochs"),
     ("resnet56", "reduce-four-stages-expansion2-merged1-16-epochs"),
+    ("resnet32", "plain-four-stages-16-epochs"),
 ]]
