@@ -109,6 +109,9 @@ std::string with_settings(std::string command, const std::vector<std::string>& s
 
 Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe) {
   Json figures = read_json(file);
+  if (!figures.is_null() && !figures.is_object()) {
+    throw Error(ErrorKind::bad_input, file.string() + ": not the result of a cell: delete it to have that run again");
+  }
   if (!figures.is_null()) train::check_same_recipe(shown(recipe), figures.value("recipe", ""), file);
   return figures;
 }

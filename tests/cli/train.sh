@@ -165,6 +165,10 @@ json '[.cells[] | .epochs] == [2, 3, 4, 3, 4, 4]' frontier frontier.toml --set t
 json '(.points | length) == 6 and all(.points[]; .ms > 0)' frontier frontier.toml --set train.epochs=2 --out front --measure
 refuses 2 'front/cells/deep-s0.json comes from another recipe: .train. epochs = 2, now epochs = 3' \
   frontier frontier.toml --set train.epochs=3 --out front --page
+cp front/cells/k2-s0.json kept.json
+echo '[]' >front/cells/k2-s0.json
+refuses 3 'front/cells/k2-s0.json: not the result of a cell' frontier frontier.toml --set train.epochs=2 --out front --page
+mv kept.json front/cells/k2-s0.json
 # A cell that diverges is recorded and passed over, once; what needs it is passed over too.
 for again in 1 2; do
   run frontier frontier.toml --set frontier.lrs=0.1,1e6 --set train.epochs=2 --set optimizer.ema=0 --out front-failed --only 'control*' --json
