@@ -44,7 +44,7 @@ bool chosen(const Options& options, const std::string& cell) {
 std::vector<const FrontierCell*> cells_to_run(const std::vector<FrontierCell>& cells, const Options& options) {
   std::set<std::string> needed;
   std::vector<const FrontierCell*> found;
-  const std::map<std::string, std::string> failed = failures(cells, options);
+  const std::map<std::string, std::string> failed = failures(cells, read_results(cells, options));
   for (auto cell = cells.rbegin(); cell != cells.rend(); ++cell) {
     if (failed.contains(cell->name)) continue;
     const bool done = fs::exists(options.result_of(cell->name));

@@ -26,7 +26,7 @@ double mean_of(const std::vector<Json>& cells, const char* key) {
 }
 
 /// Cells by label and point, seeds together. Of a control's learning rates only the best on held-out images is left.
-std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const std::map<std::string, Json>& results) {
+std::vector<Group> grouped(const std::vector<FrontierCell>& cells, const FrontierResults& results) {
   std::vector<Group> groups;
   std::map<std::string, size_t> known;
   std::map<std::string, std::pair<double, size_t>> best;  // of each control: validation top-1, group
@@ -78,7 +78,7 @@ Json point_of(const Group& group, const FrontierPlace& place) {
 
 /// By activation, in the network's order, and at each step: what it was worth (a mean over seeds; null where the choice
 /// ranks none) and in how many of the seeds it stayed. Null when no step is done.
-Json worth_of(const std::vector<FrontierCell>& cells, const std::map<std::string, Json>& results) {
+Json worth_of(const std::vector<FrontierCell>& cells, const FrontierResults& results) {
   struct Sum {
     double importance = 0;
     bool ranked = true;
@@ -137,12 +137,22 @@ std::string FrontierPlace::command_of(const std::string& cells) const {
   return with_settings(command, settings) + fmt::format(" --data DATA --out DIR --only '{}'", cells);
 }
 
-std::map<std::string, std::string> failures(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {
+FrontierResults read_results(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {
+  FrontierResults results;
+  for (const FrontierCell& cell : cells) {
+    Json result = read_json(place.result_of(cell.name));
+    if (!result.is_null()) results[cell.name] = std::move(result);
+  }
+  return results;
+}
+
+std::map<std::string, std::string> failures(const std::vector<FrontierCell>& cells, const FrontierResults& results) {
   std::map<std::string, std::string> why;
   for (const FrontierCell& cell : cells) {
-    const Json result = read_json(place.result_of(cell.name));
-    if (result.contains("failed")) why[cell.name] = result.at("failed");
-    if (!result.is_null()) continue;
+    if (const auto found = results.find(cell.name); found != results.end()) {
+      if (found->second.contains("failed")) why[cell.name] = found->second.at("failed");
+      continue;
+    }
     for (const std::string& needed : needs(cell)) {
       if (why.contains(needed)) why[cell.name] = fmt::format("it needs {}, which failed", needed);
     }
@@ -151,29 +161,30 @@ std::map<std::string, std::string> failures(const std::vector<FrontierCell>& cel
 }
 
 Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace& place) {
-  std::map<std::string, Json> results;
+  FrontierResults results = read_results(cells, place);
   Json pending = Json::array(), all = Json::array(), failed = Json::array();
   std::string note;
-  const std::map<std::string, std::string> why = failures(cells, place);
+  const std::map<std::string, std::string> why = failures(cells, results);
   for (const FrontierCell& cell : cells) {
     if (const auto found = why.find(cell.name); found != why.end()) {
       failed.push_back({{"cell", cell.name}, {"why", found->second}});
       note += fmt::format(" {} failed: {}.", cell.name, found->second);
+      results.erase(cell.name);
       continue;
     }
-    Json result = read_json(place.result_of(cell.name));
-    if (result.is_null()) {
+    const auto result = results.find(cell.name);
+    if (result == results.end()) {
       pending.push_back(cell.name);
       continue;
     }
     // Training time of the whole way to a network.
-    double seconds = result.at("train_seconds");
-    if (cell.kind != FrontierCell::Kind::direct && results.contains(cell.after)) {
-      seconds += results.at(cell.after).at("train_seconds_in_all").get<double>();
+    double seconds = result->second.at("train_seconds");
+    const auto before = results.find(cell.after);
+    if (cell.kind != FrontierCell::Kind::direct && before != results.end()) {
+      seconds += before->second.at("train_seconds_in_all").get<double>();
     }
-    result["train_seconds_in_all"] = seconds;
-    all.push_back(result);
-    results[cell.name] = std::move(result);
+    result->second["train_seconds_in_all"] = seconds;
+    all.push_back(result->second);
   }
   Json points = Json::array();
   for (const Group& group : grouped(cells, results)) points.push_back(point_of(group, place));

@@ -21,8 +21,12 @@ struct FrontierPlace {
   std::string command_of(const std::string& cells) const;
 };
 
+/// By cell: what is on disk.
+using FrontierResults = std::map<std::string, Json>;
+FrontierResults read_results(const std::vector<train::FrontierCell>& cells, const FrontierPlace& place);
 /// Why, by name: the cells that failed, and those without a result that need one of them.
-std::map<std::string, std::string> failures(const std::vector<train::FrontierCell>& cells, const FrontierPlace& place);
+std::map<std::string, std::string> failures(const std::vector<train::FrontierCell>& cells,
+                                            const FrontierResults& results);
 /// Writes frontier.json and index.html from the cells that are done; returns what is in the former: {version, recipe,
 /// points (seeds together, of a control the best learning rate on held-out images), cells, failed (name and why),
 /// pending, worth}.

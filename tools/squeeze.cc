@@ -63,6 +63,7 @@ class Squeeze {
   std::optional<size_t> widen_middle(const std::vector<int64_t>& widths);
   Tried train(const std::vector<int64_t>& widths, int64_t expansion);
   Json train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed);
+  fs::path result_of(const std::string& cell) const { return options_.out / "cells" / (cell + ".json"); }
   std::string command_of(const Tried& tried) const;
   bool over_time() const { return recipe_.squeeze.hours > 0 && seconds_ > 3600 * recipe_.squeeze.hours; }
 
@@ -113,7 +114,7 @@ std::optional<std::string> Squeeze::over_budget(const std::vector<int64_t>& widt
 
 Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) {
   const std::string name = fmt::format("w{}-e{}-s{}", fmt::join(widths, "-"), expansion, seed);
-  const fs::path result = options_.out / "cells" / (name + ".json");
+  const fs::path result = result_of(name);
   const train::Recipe recipe = recipe_of(widths, expansion, seed);
   Json json = read_figures(result, recipe);
   if (!json.is_null()) return json;
@@ -143,8 +144,9 @@ Tried Squeeze::train(const std::vector<int64_t>& widths, int64_t expansion) {
     tried.cells.push_back(train_seed(widths, expansion, seed));
     const Json& cell = tried.cells.back();
     if (cell.contains("failed")) {
-      tried.failed =
-          fmt::format("{} failed: {}", cell.at("cell").get<std::string>(), cell.at("failed").get<std::string>());
+      const auto name = cell.at("cell").get<std::string>();
+      tried.failed = fmt::format("{} failed: {} (to have it tried again, delete {})", name,
+                                 cell.at("failed").get<std::string>(), result_of(name).string());
       return tried;
     }
     const auto share = 1 / static_cast<double>(recipe_.squeeze.seeds.size());
@@ -172,8 +174,7 @@ std::optional<size_t> Squeeze::widen_middle(const std::vector<int64_t>& widths) 
       if (!next.failed.empty()) stop = next.failed;
     }
     if (!next.failed.empty() && tried_.empty()) {
-      throw Error(ErrorKind::check_failed, fmt::format("squeeze: {} (to have it tried again, delete its record in {})",
-                                                       next.failed, (options_.out / "cells").string()));
+      throw Error(ErrorKind::check_failed, "squeeze: " + next.failed);
     }
     if (stop && tried_.size() == first) {
       why_ = *stop;
