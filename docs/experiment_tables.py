@@ -5,7 +5,7 @@ import re
 import statistics
 import sys
 
-from gains_rows import BESIDE_RESNETS, GAINS
+from gains_rows import GAINS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows, spread
 
@@ -140,23 +140,27 @@ def bound(differences):
     return f" (≥ {lower_bound(differences):+.2f})" if len(differences) > 1 else ""
 
 
-def resnets(grid, faded=None, control=None):
-    """Every network of the grid, and how far the faded one is above it, or it above the control."""
+def resnets(grid, against, labels=None):
+    """Every network of the grid, or those that have a label, and how far each is above the ResNets `against`; labelled: in brief."""
     def table():
         cells = declared(grid)
-        fixed = by_seed(cells.get(faded or control, []))
+        shown = {name: cells[name] for name in labels or cells if name in cells}
         body = []
-        for name, results in cells.items():
-            top1, last = by_seed(results), results[-1]
-            differences = paired(fixed, top1) if faded else paired(top1, fixed)
-            compares = differences and name not in (faded, control)
-            above = f"{statistics.mean(differences):+.2f}{bound(differences)}" if compares else ""
-            body.append([f"`{name}`", spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"),
-                         f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], above,
-                         minutes(results, itertools.chain(*cells.values())), any_seed(last)])
-        compared = f"`{faded}` above it" if faded else f"above `{control}`"
-        return rows(["network", "deployed top-1, %", "seeds", "ms", "M MACs", "non-linear nodes",
-                     f"{compared}, the same seeds (95 % lower bound)", "training, min", "command"], body)
+        for name, results in shown.items():
+            last, top1 = results[-1], by_seed(results)
+            above = []
+            for resnet in against:
+                differences = paired(top1, by_seed(cells.get(resnet, []))) if name not in against else []
+                seeds = f"; {len(differences)} of {len(top1)} seeds" if len(differences) < len(top1) else ""
+                above.append(f"{statistics.mean(differences):+.2f}{bound(differences)}{seeds}" if differences else "")
+            row = [spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"), *above, minutes(results, itertools.chain(*shown.values()))]
+            if labels:
+                body.append([labels[name], *row])
+            else:
+                body.append([f"`{name}`", *row, f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], any_seed(last)])
+        compared = [f"above `{resnet}`" for resnet in against] if not labels else [f"above {labels[resnet]}" for resnet in against]
+        return rows(["network", "top-1, %", "seeds", "ms", *compared, "training, min",
+                     *([] if labels else ["M MACs", "non-linear nodes", "command"])], body)
     return table
 
 
@@ -180,22 +184,6 @@ def gains():
         body.append([what, epochs, spread([*above.values()]), spread([*shared[best].values()]),
                      f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences), f"`{faded}`, `{best}`", f"[{section}](#{anchor})"])
     return rows(["what is faded", "epochs", "faded, %", "best control, %", "difference (95 % lower bound)", "seeds", "cells", "section"], body)
-
-
-def beside_resnets():
-    """One row a line of BESIDE_RESNETS: both networks, and how far the shallow one is above the ResNet at the seeds that both have."""
-    body, everything = [], [r for cell in set(itertools.chain(*BESIDE_RESNETS)) for r in cell_results(cell)]
-    for cells in BESIDE_RESNETS:
-        both = [{r["seed"]: r for r in cell_results(cell)} for cell in cells]
-        shared = [[of[seed] for seed in of if seed in other] for of, other in zip(both, reversed(both))]
-        row = []
-        for cell, results in zip(cells, shared):
-            row += [f"`{cell.split('/')[1]}`", results[0]["train"]["epochs"], minutes(results, everything), deployed_ms(cell),
-                    spread([*by_seed(results).values()])]
-        differences = paired(*map(by_seed, reversed(shared)))
-        body.append([*row, f"**{statistics.mean(differences):+.2f}**{bound(differences)}", len(differences)])
-    side = ["epochs", "training, min", "ms", "top-1, %"]
-    return rows(["ResNet", *side, "shallow", *side, "above it (95 % lower bound)", "seeds"], body)
 
 
 def squeeze(name):

@@ -10,7 +10,8 @@ import json
 import re
 import sys
 
-from experiment_tables import beside_resnets, experiments, frontier, gains, ingredients, resnets, squeeze, systems, worth
+from experiment_tables import experiments, frontier, gains, ingredients, resnets, squeeze, systems, worth
+from gains_rows import BESIDE_RESNETS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
 
@@ -404,7 +405,6 @@ TABLES = {
     "fading-tiny": ingredients("fading-tiny", "plain11"),
     "selectors-narrow": ingredients("selectors-narrow", "sensitivity"),
     "gains": gains,
-    "beside-resnets": beside_resnets,
     "deep-first": ingredients("deep-first", "plain11-lr0.8-taught", "^(?!wider).*(?<!-1[02]-epochs)$"),
     "deep-first-10": ingredients("deep-first", "plain11-lr1.6-taught-10-epochs", "-taught-1[02]-epochs$"),
     "deep-first-10-untaught": ingredients("deep-first", "plain11-lr1.6-10-epochs", "(?<!-taught)-10-epochs$"),
@@ -412,8 +412,9 @@ TABLES = {
     "short-tiny": ingredients("short-tiny", "plain11-lr1.6", "^(?!.*-10$)"),
     "short-tiny-10": experiments("short-tiny", ["faded1-lr0.8-10", "faded1-lr1.6-10", "faded2-lr1.6-10"]),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
-    "resnets": resnets("resnets", control="resnet20"),
-    "resnets-narrow": resnets("resnets-narrow", faded="reduce20-expansion4-merged-lr0.4"),
+    "resnets": resnets("resnets", ["resnet20", "resnet32", "resnet44", "resnet56"]),
+    "resnets-in-brief": resnets("resnets", ["resnet20", "resnet32", "resnet44", "resnet56"], BESIDE_RESNETS),
+    "resnets-narrow": resnets("resnets-narrow", ["resnet20-lr0.2", "resnet32", "resnet44", "resnet56"]),
     "short": ingredients("short", "plain-lr0.4"),
     "squeeze-narrow": squeeze("squeeze-narrow"),
     "fan11-narrow": frontier("fan11-narrow"),
