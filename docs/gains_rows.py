@@ -51,6 +51,8 @@ BESIDE_RESNETS = {
     "plain-four-stages": "control: trained directly",
     "reduce-four-stages-wider-expansion2-merged1": "16, 80, 160 and 256 channels, faded",
     "plain-four-stages-wider": "control: trained directly",
+    "reduce-four-stages-widest-expansion2-merged1": "16, 96, 192 and 384 channels, faded",
+    "plain-four-stages-widest": "control: trained directly",
     "reduce-four-stages-expansion2-merged1-16-epochs": "16, 48, 96 and 192 channels, faded, 16 epochs",
     "plain-four-stages-16-epochs": "control: trained directly, 16 epochs",
 }
