@@ -31,6 +31,8 @@ GAINS = [
      ["fading/plain11-lr0.2", "fading/plain11-lr0.8"], "Wider networks"),
     ("nine layers in four stages up to 192 channels, merged after the first epoch", 10, "resnets/reduce-four-stages-expansion2-merged1",
      ["resnets/plain-four-stages"], "Beside ResNets"),
+    ("the same up to 256 channels", 10, "resnets/reduce-four-stages-wider-expansion2-merged1",
+     ["resnets/plain-four-stages-wider"], "Beside ResNets"),
     ("28 narrow layers with a shortcut inside each ReLU, merged after four epochs", 10, "deep-tiny/reduce56-expansion4-merged-identity-lr0.4",
      controls_of("fan29-narrow"), "29 narrow layers"),
     ("9 of 10 activations left, narrow", 10, "fan11-narrow/k9", controls_of("fan11-narrow"),
