@@ -144,22 +144,20 @@ def resnets(grid, against, labels=None):
     """Every network of the grid, or those that have a label, and how far each is above the ResNets `against`; labelled: in brief."""
     def table():
         cells = declared(grid)
-        shown = {name: cells[name] for name in labels or cells if name in cells}
+        called = labels or {name: f"`{name}`" for name in cells}
+        shown = {name: cells[name] for name in called if name in cells}
         body = []
         for name, results in shown.items():
             last, top1 = results[-1], by_seed(results)
             above = []
             for resnet in against:
-                differences = paired(top1, by_seed(cells.get(resnet, []))) if name not in against else []
+                differences = paired(top1, by_seed(cells[resnet])) if name not in against else []
                 seeds = f"; {len(differences)} of {len(top1)} seeds" if len(differences) < len(top1) else ""
                 above.append(f"{statistics.mean(differences):+.2f}{bound(differences)}{seeds}" if differences else "")
-            row = [spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"), *above, minutes(results, itertools.chain(*shown.values()))]
-            if labels:
-                body.append([labels[name], *row])
-            else:
-                body.append([f"`{name}`", *row, f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], any_seed(last)])
-        compared = [f"above `{resnet}`" for resnet in against] if not labels else [f"above {labels[resnet]}" for resnet in against]
-        return rows(["network", "top-1, %", "seeds", "ms", *compared, "training, min",
+            details = [f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], any_seed(last)]
+            body.append([called[name], spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"), *above,
+                         minutes(results, itertools.chain(*shown.values())), *([] if labels else details)])
+        return rows(["network", "top-1, %", "seeds", "ms", *(f"above {called[resnet]}" for resnet in against), "training, min",
                      *([] if labels else ["M MACs", "non-linear nodes", "command"])], body)
     return table
 

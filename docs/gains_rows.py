@@ -43,7 +43,8 @@ GAINS = [
      "Fewer and fewer activations, equally many epochs"),
 ]
 
-# Of the grid resnets, what the README shows.
+# What the shallow networks are compared with, and of the grid resnets what the README shows.
+RESNETS = ["resnet20", "resnet32", "resnet44", "resnet56"]
 BESIDE_RESNETS = {
     "resnet20": "ResNet-20",
     "resnet32": "ResNet-32",

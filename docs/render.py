@@ -11,7 +11,7 @@ import re
 import sys
 
 from experiment_tables import experiments, frontier, gains, ingredients, resnets, squeeze, systems, worth
-from gains_rows import BESIDE_RESNETS
+from gains_rows import BESIDE_RESNETS, RESNETS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
 
@@ -412,9 +412,9 @@ TABLES = {
     "short-tiny": ingredients("short-tiny", "plain11-lr1.6", "^(?!.*-10$)"),
     "short-tiny-10": experiments("short-tiny", ["faded1-lr0.8-10", "faded1-lr1.6-10", "faded2-lr1.6-10"]),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
-    "resnets": resnets("resnets", ["resnet20", "resnet32", "resnet44", "resnet56"]),
-    "resnets-in-brief": resnets("resnets", ["resnet20", "resnet32", "resnet44", "resnet56"], BESIDE_RESNETS),
-    "resnets-narrow": resnets("resnets-narrow", ["resnet20-lr0.2", "resnet32", "resnet44", "resnet56"]),
+    "resnets": resnets("resnets", RESNETS),
+    "resnets-in-brief": resnets("resnets", RESNETS, BESIDE_RESNETS),
+    "resnets-narrow": resnets("resnets-narrow", ["resnet20-lr0.2", *RESNETS[1:]]),
     "short": ingredients("short", "plain-lr0.4"),
     "squeeze-narrow": squeeze("squeeze-narrow"),
     "fan11-narrow": frontier("fan11-narrow"),

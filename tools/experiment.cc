@@ -107,6 +107,10 @@ std::string with_settings(std::string command, const std::vector<std::string>& s
   return command;
 }
 
+std::filesystem::path result_file(const std::filesystem::path& out, const std::string& cell) {
+  return out / "cells" / (cell + ".json");
+}
+
 Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe) {
   Json figures = read_json(file);
   if (!figures.is_null() && !figures.is_object()) {

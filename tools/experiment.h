@@ -40,8 +40,11 @@ std::optional<Json> run_experiment(const Experiment& experiment, const Experimen
 /// The command with settings over its recipe, as a shell reads it.
 std::string with_settings(std::string command, const std::vector<std::string>& settings);
 
-/// The figures in a file, or null when it is not there. Error(usage) naming the file and the setting when they are of
-/// another recipe; where data and teacher lie does not matter.
+/// Where the figures of a cell lie: CELL.json among the cells of the experiment's folder.
+std::filesystem::path result_file(const std::filesystem::path& out, const std::string& cell);
+/// The figures in a file, or null when it is not there. Error(bad_input) naming the file when it is no object,
+/// Error(usage) naming the file and the setting when they are of another recipe; where data and teacher lie does not
+/// matter.
 Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe);
 
 }  // namespace reducenet::cli

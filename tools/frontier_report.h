@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli.h"
+#include "experiment.h"
 #include "train/frontier.h"
 
 namespace reducenet::cli {
@@ -16,7 +17,7 @@ struct FrontierPlace {
   std::vector<std::string> settings;
   std::filesystem::path out = "frontier";
 
-  std::filesystem::path result_of(const std::string& cell) const { return out / "cells" / (cell + ".json"); }
+  std::filesystem::path result_of(const std::string& cell) const { return result_file(out, cell); }
   /// `cells`: a pattern.
   std::string command_of(const std::string& cells) const;
 };

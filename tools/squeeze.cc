@@ -63,7 +63,6 @@ class Squeeze {
   std::optional<size_t> widen_middle(const std::vector<int64_t>& widths);
   Tried train(const std::vector<int64_t>& widths, int64_t expansion);
   Json train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed);
-  fs::path result_of(const std::string& cell) const { return options_.out / "cells" / (cell + ".json"); }
   std::string command_of(const Tried& tried) const;
   bool over_time() const { return recipe_.squeeze.hours > 0 && seconds_ > 3600 * recipe_.squeeze.hours; }
 
@@ -114,7 +113,7 @@ std::optional<std::string> Squeeze::over_budget(const std::vector<int64_t>& widt
 
 Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) {
   const std::string name = fmt::format("w{}-e{}-s{}", fmt::join(widths, "-"), expansion, seed);
-  const fs::path result = result_of(name);
+  const fs::path result = result_file(options_.out, name);
   const train::Recipe recipe = recipe_of(widths, expansion, seed);
   Json json = read_figures(result, recipe);
   if (!json.is_null()) return json;
@@ -146,7 +145,7 @@ Tried Squeeze::train(const std::vector<int64_t>& widths, int64_t expansion) {
     if (cell.contains("failed")) {
       const auto name = cell.at("cell").get<std::string>();
       tried.failed = fmt::format("{} failed: {} (to have it tried again, delete {})", name,
-                                 cell.at("failed").get<std::string>(), result_of(name).string());
+                                 cell.at("failed").get<std::string>(), result_file(options_.out, name).string());
       return tried;
     }
     const auto share = 1 / static_cast<double>(recipe_.squeeze.seeds.size());
