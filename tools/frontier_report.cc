@@ -76,6 +76,33 @@ Json point_of(const Group& group, const FrontierPlace& place) {
           {"command", place.command_of(group.name + "-s*")}};
 }
 
+/// The horizontal axes of the page; along a path, a series' points are joined.
+const Json& axes() {
+  static const Json axes = {
+      {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
+      {{"key", "nonlinear"}, {"label", "non-linear layers"}, {"path", true}},
+      {{"key", "mmacs"}, {"label", "million multiply-accumulates"}},
+  };
+  return axes;
+}
+
+/// Adds to each point the axes on whose front it is: where nothing costs as little and is as accurate.
+void mark_front(Json& points) {
+  for (Json& point : points) {
+    Json front = Json::array();
+    for (const Json& axis : axes()) {
+      const std::string key = axis.at("key");
+      const double cost = point.at(key), top1 = point.at("top1");
+      const bool beaten = std::ranges::any_of(points, [&](const Json& other) {
+        const double its_cost = other.at(key), its_top1 = other.at("top1");
+        return its_cost <= cost && its_top1 >= top1 && (its_cost < cost || its_top1 > top1);
+      });
+      if (!beaten) front.push_back(key);
+    }
+    point["front"] = front;
+  }
+}
+
 /// By activation, in the network's order, and at each step: what it was worth (a mean over seeds; null where the choice
 /// ranks none) and in how many of the seeds it stayed. Null when no step is done.
 Json worth_of(const std::vector<FrontierCell>& cells, const FrontierResults& results) {
@@ -188,6 +215,7 @@ Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace
   }
   Json points = Json::array();
   for (const Group& group : grouped(cells, results)) points.push_back(point_of(group, place));
+  mark_front(points);
   const Json worth = worth_of(cells, results);
   const Json json = {{"version", 1},     {"recipe", place.recipe}, {"points", points}, {"cells", all},
                      {"failed", failed}, {"pending", pending},     {"worth", worth}};
@@ -198,10 +226,7 @@ Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace
        {"note", fmt::format("{} of {} cells done. Accuracy of the deployed network on the test images, mean over "
                             "seeds; latency by the runtime, batch 1, one thread.{}",
                             all.size(), cells.size(), note)},
-       {"x",
-        {{{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
-         {{"key", "nonlinear"}, {"label", "non-linear layers"}},
-         {{"key", "mmacs"}, {"label", "million multiply-accumulates"}}}},
+       {"x", axes()},
        {"y", {{{"key", "top1"}, {"label", "top-1, %"}}}},
        {"columns",
         {{{"key", "series"}, {"label", "series"}},
@@ -213,19 +238,22 @@ Json report_frontier(const std::vector<FrontierCell>& cells, const FrontierPlace
          {{"key", "mmacs"}, {"label", "M MACs"}, {"digits", 2}},
          {{"key", "kparams"}, {"label", "k params."}, {"digits", 1}},
          {{"key", "epochs"}, {"label", "epochs"}},
-         {{"key", "train_minutes"}, {"label", "training, min"}, {"digits", 1}}}},
+         {{"key", "train_minutes"}, {"label", "training, min"}, {"digits", 1}},
+         {{"key", "front"}, {"label", "best for its"}}}},
        {"points", points},
        {"worth", worth}});
   return json;
 }
 
 std::string frontier_text(const Json& json, const FrontierPlace& place) {
-  Table table({"series", "cell", "top-1 %", "lowest", "highest", "seeds", "non-linear", "layers", "ms", "epochs"});
+  Table table({"series", "cell", "top-1 %", "lowest", "highest", "seeds", "non-linear", "layers", "ms", "epochs",
+               "best for its"});
   for (const Json& p : json.at("points")) {
     table.add({p.at("series"), p.at("name"), fmt::format("{:.2f}", p.at("top1").get<double>()),
                fmt::format("{:.2f}", p.at("low").get<double>()), fmt::format("{:.2f}", p.at("high").get<double>()),
                std::to_string(p.at("seeds").size()), p.at("nonlinear").dump(), p.at("layers").dump(),
-               fmt::format("{:.3f}", p.at("ms").get<double>()), p.at("epochs").dump()});
+               fmt::format("{:.3f}", p.at("ms").get<double>()), p.at("epochs").dump(),
+               fmt::format("{}", fmt::join(p.at("front").get<std::vector<std::string>>(), ", "))});
   }
   std::string text = table.str() + (place.out / "index.html").string() + "\n";
   for (const Json& f : json.at("failed")) {

@@ -29,8 +29,8 @@ FrontierResults read_results(const std::vector<train::FrontierCell>& cells, cons
 std::map<std::string, std::string> failures(const std::vector<train::FrontierCell>& cells,
                                             const FrontierResults& results);
 /// Writes frontier.json and index.html from the cells that are done; returns what is in the former: {version, recipe,
-/// points (seeds together, of a control the best learning rate on held-out images), cells, failed (name and why),
-/// pending, worth}.
+/// points (seeds together, of a control the best learning rate on held-out images; `front`: by which costs no other is
+/// as cheap and as accurate), cells, failed (name and why), pending, worth}.
 Json report_frontier(const std::vector<train::FrontierCell>& cells, const FrontierPlace& place);
 /// Its points as a table.
 std::string frontier_text(const Json& json, const FrontierPlace& place);

@@ -126,7 +126,7 @@ void write_prune_page(const Json& json) {
                             100 * settings.at("ratio").get<double>(), json.at("held_out_images").get<int64_t>(),
                             percent(json.at("whole").at("top1")))},
        {"x",
-        {{{"key", "rank"}, {"label", "rank among the criterion's sub-networks"}},
+        {{{"key", "rank"}, {"label", "rank among the criterion's sub-networks"}, {"path", true}},
          {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
          {{"key", "mmacs"}, {"label", "million multiply-accumulates"}}}},
        {"y", axes},

@@ -62,7 +62,8 @@ def test(browser, page):
     browser.do("url", {"url": page.resolve().as_uri()})
     points = browser.run("return data.points")
     check(len(points) > 1, "the page has no points")
-    check(browser.run("return chart.data.datasets.flatMap(d => d.data).length") == len(points), "the chart lacks points")
+    dots = "chart.data.datasets.filter(d => series.includes(d.label)).flatMap(d => d.data)"
+    check(browser.run(f"return {dots}.length") == len(points), "the chart lacks points")
     drawn = browser.run("""const c = document.getElementById('chart');
         return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 != 3)).size""")
     check(drawn > 3, "the canvas is empty")
@@ -86,11 +87,18 @@ def test(browser, page):
         values = browser.run(f"return [...document.querySelectorAll('#table tbody tr')].map(r => Number(r.children[{column}].textContent))")
         check(len(values) == len(points) and values == sorted(values, reverse=sign < 0), "the table does not sort")
 
-    # Another horizontal axis.
-    keys = browser.run("return data.x.map(a => a.key)")
-    browser.run(f"const s = document.getElementById('x'); s.value = '{keys[1]}'; s.dispatchEvent(new Event('change'))")
-    at = browser.run("return chart.data.datasets.flatMap(d => d.data.map(p => p.x))")
-    check(sorted(at) == sorted(p[keys[1]] for p in points), "the axis does not change")
+    # Every horizontal axis: along a path the series are joined, on any other the front is, which rises with what it costs.
+    for axis in browser.run("return data.x"):
+        key = axis["key"]
+        browser.run(f"const s = document.getElementById('x'); s.value = '{key}'; s.dispatchEvent(new Event('change'))")
+        check(sorted(browser.run(f"return {dots}.map(p => p.x)")) == sorted(p[key] for p in points), f"the axis does not change to {key}")
+        joined = browser.run("""return chart.data.datasets.filter(d => d.showLine)
+            .map(d => [series.includes(d.label), d.data.map(p => [p.x, p.y])])""")
+        check(all(is_series == bool(axis.get("path")) for is_series, _ in joined), f"what is joined along {key}")
+        for _, front in [] if axis.get("path") else joined:
+            rises = all(left == right or (left[0] < right[0] and left[1] < right[1]) for left, right in zip(front, front[1:]))
+            check(rises, f"the front along {key} does not rise: {front}")
+            check(max(p["top1"] for p in points) == front[-1][1], f"the front along {key} leaves out the most accurate point")
     # What each activation is worth: one row each, as many that stay as each step says.
     rows = browser.run("return [...document.querySelectorAll('#worth tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
     steps = browser.run("return data.worth ? data.worth.steps : []")

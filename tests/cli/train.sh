@@ -146,6 +146,8 @@ mv front whole-front  # models name their teacher: the same folder again
 json '(.points | length) == 2 and (.pending | length) == 4' frontier frontier.toml --set train.epochs=2 --out front --only k2-s0
 json '(.points | length) == 3' frontier frontier.toml --set train.epochs=2 --out front --only 'k*'
 refuses 2 'no cell of the grid is called so' frontier frontier.toml --set train.epochs=2 --out front --only 'q*'
+json '. as $all | all($all.points[]; . as $p | (.front | index("ms") != null) == all($all.points[]; .ms > $p.ms or .top1 < $p.top1 or (.ms == $p.ms and .top1 == $p.top1)))' \
+  frontier frontier.toml --set train.epochs=2 --out front --page
 json 'all(.cells[] | select(.kind == "step"); ([.selection.candidates[] | select(.survives)] | length) == .survivors) and .worth.steps == ["k2", "k0"] and ([.worth.rows[].at[0].kept] | add) == 2' \
   frontier frontier.toml --set train.epochs=2 --out front --page
 for cell in deep-s0 k2-s0 k0-s0; do same front/$cell/model.safetensors whole-front/$cell/model.safetensors; done
