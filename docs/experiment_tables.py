@@ -140,6 +140,15 @@ def bound(differences):
     return f" (≥ {lower_bound(differences):+.2f})" if len(differences) > 1 else ""
 
 
+def how_far(above, below):
+    """How far one cell is above another at the seeds that both have, and how many of its own these are if not all; empty for none."""
+    differences = paired(above, below)
+    if not differences:
+        return ""
+    seeds = f"; {len(differences)} of {len(above)} seeds" if len(differences) < len(above) else ""
+    return f"{statistics.mean(differences):+.2f}{bound(differences)}{seeds}"
+
+
 def resnets(grid, against, labels=None):
     """Every network of the grid, or those that have a label, and how far each is above the ResNets `against`; labelled: in brief."""
     def table():
@@ -149,11 +158,7 @@ def resnets(grid, against, labels=None):
         body = []
         for name, results in shown.items():
             last, top1 = results[-1], by_seed(results)
-            above = []
-            for resnet in against:
-                differences = paired(top1, by_seed(cells[resnet])) if name not in against else []
-                seeds = f"; {len(differences)} of {len(top1)} seeds" if len(differences) < len(top1) else ""
-                above.append(f"{statistics.mean(differences):+.2f}{bound(differences)}{seeds}" if differences else "")
+            above = [how_far(top1, by_seed(cells[resnet])) if name not in against else "" for resnet in against]
             details = [f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], any_seed(last)]
             body.append([called[name], spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"), *above,
                          minutes(results, itertools.chain(*shown.values())), *([] if labels else details)])
@@ -216,13 +221,14 @@ def worth(name):
 
 
 def frontier(name):
-    """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate."""
+    """One row a point of docs/results/NAME: the cells of all seeds, a control at each learning rate; of a step, how far it is above
+    the same network from scratch, at the seeds that both have."""
     def table():
         points, failed = {}, []
         for path in sorted((RESULTS / name).glob("*.json")):
             cell = json.loads(path.read_text())
             if "failed" in cell:
-                failed.append([f"`{cell['cell']}`", f"failed: {cell['failed']}", *[""] * 7])
+                failed.append([f"`{cell['cell']}`", f"failed: {cell['failed']}", *[""] * 8])
                 continue
             if cell["kind"] == "trunk":
                 continue
@@ -232,11 +238,13 @@ def frontier(name):
         for point, cells in sorted(points.items(), key=lambda p: (kinds.index(p[1][0]["kind"]), -p[1][0]["nonlinear"], p[0])):
             first = cells[0]
             label = f"`{first['series']}`, learning rate {first['lr']}" if first["kind"] == "control" else f"`{point}`"
-            body.append([label, spread([100 * c["deployed_top1"] for c in cells]), len(cells), first["nonlinear"],
-                         first["layers"], f"{first['macs'] / 1e6:.2f}", f"{statistics.median(c['ms'] for c in cells):.3f}",
+            top1 = by_seed(cells)
+            body.append([label, spread([*top1.values()]), len(cells), how_far(top1, by_seed(points.get(f"direct-{point}", []))),
+                         first["nonlinear"], first["layers"], f"{first['macs'] / 1e6:.2f}",
+                         f"{statistics.median(c['ms'] for c in cells):.3f}",
                          first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
-        return rows(["cell", "deployed top-1, %", "seeds", "non-linear nodes", "layers", "M MACs", "ms", "epochs in all",
-                     "max abs error"], body + failed)
+        return rows(["cell", "deployed top-1, %", "seeds", "above `direct` (95 % lower bound)", "non-linear nodes", "layers", "M MACs",
+                     "ms", "epochs in all", "max abs error"], body + failed)
     return table
 
 
