@@ -149,8 +149,8 @@ def how_far(above, below):
     return f"{statistics.mean(differences):+.2f}{bound(differences)}{seeds}"
 
 
-def resnets(grid, against, labels=None):
-    """Every network of the grid, or those that have a label, and how far each is above the ResNets `against`; labelled: in brief."""
+def beside(grid, against, labels=None):
+    """Every network of the grid, or those that have a label, and how far each is above those `against`; labelled: in brief."""
     def table():
         cells = declared(grid)
         called = labels or {name: f"`{name}`" for name in cells}
@@ -158,11 +158,11 @@ def resnets(grid, against, labels=None):
         body = []
         for name, results in shown.items():
             last, top1 = results[-1], by_seed(results)
-            above = [how_far(top1, by_seed(cells[resnet])) if name not in against else "" for resnet in against]
+            above = [how_far(top1, by_seed(cells[other])) if name not in against else "" for other in against]
             details = [f"{last['collapse']['macs_after'] / 1e6:.2f}", last["collapse"]["nonlinear_after"], any_seed(last)]
             body.append([called[name], spread([*top1.values()]), len(results), deployed_ms(f"{grid}/{name}"), *above,
                          minutes(results, itertools.chain(*shown.values())), *([] if labels else details)])
-        return rows(["network", "top-1, %", "seeds", "ms", *(f"above {called[resnet]}" for resnet in against), "training, min",
+        return rows(["network", "top-1, %", "seeds", "ms", *(f"above {called[other]}" for other in against), "training, min",
                      *([] if labels else ["M MACs", "non-linear nodes", "command"])], body)
     return table
 

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-from experiment_tables import experiments, frontier, gains, ingredients, resnets, squeeze, systems, worth
+from experiment_tables import beside, experiments, frontier, gains, ingredients, squeeze, systems, worth
 from gains_rows import BESIDE_RESNETS, RESNETS
 from systems_rows import SYSTEMS
 from tables import RESULTS, ROOT, rows
@@ -412,11 +412,13 @@ TABLES = {
     "short-tiny": ingredients("short-tiny", "plain11-lr1.6", "^(?!.*-10$)"),
     "short-tiny-10": experiments("short-tiny", ["faded1-lr0.8-10", "faded1-lr1.6-10", "faded2-lr1.6-10"]),
     "deep-tiny": ingredients("deep-tiny", "plain29-lr0.4"),
-    "resnets": resnets("resnets", RESNETS),
-    "resnets-in-brief": resnets("resnets", RESNETS, BESIDE_RESNETS),
-    "resnets-narrow": resnets("resnets-narrow", ["resnet20-lr0.2", *RESNETS[1:]]),
+    "resnets": beside("resnets", RESNETS),
+    "resnets-in-brief": beside("resnets", RESNETS, BESIDE_RESNETS),
+    "resnets-narrow": beside("resnets-narrow", ["resnet20-lr0.2", *RESNETS[1:]]),
+    "shallow": beside("shallow", ["plain-five"]),
     "short": ingredients("short", "plain-lr0.4"),
     "squeeze-narrow": squeeze("squeeze-narrow"),
+    "fan11": frontier("fan11"),
     "fan11-narrow": frontier("fan11-narrow"),
     "fan29-narrow": frontier("fan29-narrow"),
     "worth-fan29-narrow": worth("fan29-narrow"),
