@@ -421,6 +421,7 @@ TABLES = {
     "fan11": frontier("fan11"),
     "fan11-narrow": frontier("fan11-narrow"),
     "fan29-narrow": frontier("fan29-narrow"),
+    "worth-fan11": worth("fan11"),
     "worth-fan29-narrow": worth("fan29-narrow"),
     "frontier11-narrow": frontier("frontier11-narrow"),
     "frontier29-narrow": frontier("frontier29-narrow"),
