@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs a frontier's grid, or part of it, and keeps one small JSON file a cell.
 
-    bench/experiments/frontier.py frontier11-narrow --data PATH [--only '*-s0'] [--set optimizer.lr=0.2 --called NAME]
+    bench/experiments/frontier.py frontier11-narrow --data PATH [--only '*-s0']
 
 `reducenet frontier recipes/cifar10-NAME.toml` with its folder in runs/NAME; every finished cell is then copied, with the
-commit, to docs/results/NAME/. With --set the recipe differs in that, and the folders are called otherwise. With --measure
-nothing is trained: what was deployed is timed again, on a quiet machine. `docs/render.py` makes the tables.
+commit, to docs/results/NAME/. With --measure nothing is trained: what was deployed is timed again, on a quiet machine.
+`docs/render.py` makes the tables.
 """
 import json
 import os
@@ -28,16 +28,10 @@ def keep(cell, folder):
 def main():
     parser = parser_for(__doc__)
     parser.add_argument("--only", default="*", help="cells whose name matches, and what they need")
-    parser.add_argument("--set", action="append", default=[], help="section.key=value over the recipe; may be repeated")
-    parser.add_argument("--called", help="name of the folders (the recipe's)")
     parser.add_argument("--measure", action="store_true", help="time the deployed networks again")
     options = parser.parse_args()
-    if options.set and not options.called:
-        parser.error("--set needs --called: the folders of the recipe as it stands are another grid's")
-    settings = [word for setting in options.set for word in ("--set", setting)]
-    what = ["--measure"] if options.measure else ["--only", options.only]
-    _, out, code = run_verb("frontier", parser, options, *settings, *what, called=options.called)
-    folder = ROOT / "docs/results" / out.name
+    _, out, code = run_verb("frontier", parser, options, *(["--measure"] if options.measure else ["--only", options.only]))
+    folder = ROOT / "docs/results" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     for cell in sorted((out / "cells").glob("*.json")):
         keep(cell, folder)

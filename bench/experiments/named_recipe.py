@@ -16,9 +16,9 @@ def parser_for(doc):
     return parser
 
 
-def run_verb(verb, parser, options, *more, called=None):
-    """Recipe, folder (runs/NAME, or as it is called) and exit code."""
-    recipe, out = ROOT / f"recipes/cifar10-{options.name}.toml", ROOT / "runs" / (called or options.name)
+def run_verb(verb, parser, options, *more):
+    """Recipe, folder and exit code."""
+    recipe, out = ROOT / f"recipes/cifar10-{options.name}.toml", ROOT / "runs" / options.name
     if not recipe.exists():
         parser.error(f"there is no {recipe.relative_to(ROOT)}")
     command = [options.tool.resolve(), verb, recipe.relative_to(ROOT), "--data", options.data.resolve(), "--out", out, *more]
