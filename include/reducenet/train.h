@@ -116,7 +116,7 @@ struct Recipe {
         penalties{};  ///< of inputs at spread 1, each tried, the best on held-out images stays; empty: none
   } ridge;
 
-  enum class SelectBy : uint8_t { none, uniform, sensitivity, learned, dp, usage };
+  enum class SelectBy : uint8_t { none, uniform, trailing, sensitivity, learned, dp, usage };
   /// Which of the network's own activations survive (usage: of its gated blocks); the others fade like its fades.
   struct Select {
     SelectBy by = SelectBy::none;

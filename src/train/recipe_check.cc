@@ -7,6 +7,7 @@
 #include "reducenet/arch.h"
 #include "reducenet/error.h"
 #include "train/graphs.h"
+#include "train/select/select.h"
 
 namespace reducenet::train {
 void check_architecture(const Recipe& recipe) {
@@ -71,7 +72,7 @@ void check_recipe(const Recipe& recipe, const Options& options) {
   if (recipe.select.by == Recipe::SelectBy::none) return;
   require(recipe.select.count >= 0 || recipe.select.milliseconds > 0,
           "select: how many activations survive? Set select.count or select.milliseconds");
-  const bool measures = recipe.select.by != Recipe::SelectBy::uniform;
+  const bool measures = !selector_of(recipe.select).importance.empty();
   require(!measures || recipe.data.validation != 0, "select.by needs held-out images: set data.validation");
   require(!measures || trained,
           "select.by: the network has learnt nothing when survivors are chosen: set fade.start above 0");

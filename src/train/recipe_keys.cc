@@ -180,7 +180,7 @@ constexpr Key kKeys[] = {
      [](Recipe& r) -> Field { return &r.ridge.penalties; }, 1e-9, 1e9},
 
     {"select", "by", "which of the network's own activations survive (usage: of its gated blocks); the others fade",
-     [](Recipe& r) { return choice("none|uniform|sensitivity|learned|dp|usage", r.select.by); }},
+     [](Recipe& r) { return choice("none|uniform|trailing|sensitivity|learned|dp|usage", r.select.by); }},
     {"select", "count", "survivors; -1: as select.milliseconds allows",
      [](Recipe& r) -> Field { return &r.select.count; }, -1},
     {"select", "milliseconds", "most that the deployed network may take, batch 1, one thread; 0: any",

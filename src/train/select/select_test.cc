@@ -45,7 +45,7 @@ Survivors of(const char* text) {
 using By = Recipe::SelectBy;
 
 TEST(Select, TableFollowsTheRecipe) {
-  ASSERT_EQ(selectors().size(), 5U);
+  ASSERT_EQ(selectors().size(), 6U);
   for (const RecipeKey& key : recipe_keys()) {
     if (key.name != "select.by") continue;
     for (const Selector& selector : selectors()) expect_contains(key.help, std::string(selector.name));
@@ -58,6 +58,18 @@ TEST(Select, UniformIsEvenlySpaced) {
   EXPECT_EQ(choose(By::uniform, example({1, 1, 1}, 9)), of("111"));
   for (int64_t k = 0; k <= 28; ++k) {
     EXPECT_EQ(std::ranges::count(choose(By::uniform, example(std::vector<double>(28, 1), k)), true), k);
+  }
+}
+
+TEST(Select, TrailingIsEvenlySpacedUpToTheLast) {
+  EXPECT_EQ(choose(By::trailing, example({1, 1, 1, 1, 1, 1}, 2)), of("001001"));
+  EXPECT_EQ(choose(By::trailing, example(std::vector<double>(10, 1), 3)), of("0001001001"));  // the last of each stage
+  EXPECT_EQ(choose(By::trailing, example({1, 1, 1, 1, 1, 1}, 0)), of("000000"));
+  EXPECT_EQ(choose(By::trailing, example({1, 1, 1}, 9)), of("111"));
+  for (int64_t k = 1; k <= 28; ++k) {
+    const Survivors survivors = choose(By::trailing, example(std::vector<double>(28, 1), k));
+    EXPECT_EQ(std::ranges::count(survivors, true), k);
+    EXPECT_TRUE(survivors.back());
   }
 }
 
@@ -190,7 +202,8 @@ TEST(Select, LearnedMasksKeepTheActivationThatMatters) {
 class Selected : public Run {};
 
 TEST_F(Selected, EveryWayLeavesSoManyAndResumesBitForBit) {
-  for (const char* by : {"select.by=uniform", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
+  for (const char* by :
+       {"select.by=uniform", "select.by=trailing", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
     // plain with two modules a stage: five activations, two survive.
     const Recipe recipe = small({"model.arch=plain", "model.modules=2", by, "select.count=2", "select.steps=6",
                                  "select.images=64", "fade.start=0.4", "fade.end=0.8", "train.epochs=2"});
@@ -218,7 +231,8 @@ TEST_F(Selected, LearnedSlopesAreCandidatesToo) {
 }
 
 TEST_F(Selected, ByMeasuredMilliseconds) {
-  for (const char* by : {"select.by=uniform", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
+  for (const char* by :
+       {"select.by=uniform", "select.by=trailing", "select.by=sensitivity", "select.by=learned", "select.by=dp"}) {
     const Recipe recipe = small({"model.arch=plain", by, "select.milliseconds=1000", "select.steps=4",
                                  "select.images=32", "fade.start=0.4", "train.epochs=1"});
     run(recipe, {.out = out("a")});

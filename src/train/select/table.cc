@@ -10,6 +10,7 @@
 namespace reducenet::train {
 
 Selection select_uniform(const SelectionContext& context);
+Selection select_trailing(const SelectionContext& context);
 Selection select_sensitivity(const SelectionContext& context);
 Selection select_learned(const SelectionContext& context);
 Selection select_dp(const SelectionContext& context);
@@ -21,6 +22,7 @@ constexpr std::string_view kAlone = "rise of the held-out loss when it alone van
 
 constexpr std::array kTable{
     Selector{"uniform", "evenly spaced", "", select_uniform},
+    Selector{"trailing", "evenly spaced, the last one among them", "", select_trailing},
     Selector{"sensitivity", "those whose removal, one at a time, costs most on held-out images", kAlone,
              select_sensitivity},
     Selector{"learned", "masks trained under the budget", "score of its mask", select_learned},
