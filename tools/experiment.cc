@@ -111,6 +111,10 @@ std::filesystem::path result_file(const std::filesystem::path& out, const std::s
   return out / "cells" / (cell + ".json");
 }
 
+std::string how_to_retry(const std::filesystem::path& result) {
+  return fmt::format("(to have it tried again, delete {})", result.string());
+}
+
 Json read_figures(const std::filesystem::path& file, const train::Recipe& recipe) {
   Json figures = read_json(file);
   if (!figures.is_null() && !figures.is_object()) {

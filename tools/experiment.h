@@ -42,6 +42,8 @@ std::string with_settings(std::string command, const std::vector<std::string>& s
 
 /// Where the figures of a cell lie: CELL.json among the cells of the experiment's folder.
 std::filesystem::path result_file(const std::filesystem::path& out, const std::string& cell);
+/// "(to have it tried again, delete CELL.json)": what to do about a cell that failed and is kept.
+std::string how_to_retry(const std::filesystem::path& result);
 /// The figures in a file, or null when it is not there. Error(bad_input) naming the file when it is no object,
 /// Error(usage) naming the file and the setting when they are of another recipe; where data and teacher lie does not
 /// matter.

@@ -79,7 +79,7 @@ Json point_of(const Group& group, const FrontierPlace& place) {
 /// The horizontal axes of the page; along a path, a series' points are joined.
 const Json& axes() {
   static const Json axes = {
-      {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
+      latency_axis(),
       {{"key", "nonlinear"}, {"label", "non-linear layers"}, {"path", true}},
       {{"key", "mmacs"}, {"label", "million multiply-accumulates"}},
   };
@@ -260,7 +260,7 @@ std::string frontier_text(const Json& json, const FrontierPlace& place) {
     const std::string cell = f.at("cell");
     text += fmt::format("{} failed: {}\n", cell, f.at("why").get<std::string>());
     if (std::filesystem::exists(place.result_of(cell))) {
-      text += fmt::format("  (to have it tried again, delete {})\n", place.result_of(cell).string());
+      text += fmt::format("  {}\n", how_to_retry(place.result_of(cell)));
     }
   }
   if (!json.at("pending").empty()) text += fmt::format("{} cells are still to be run\n", json.at("pending").size());

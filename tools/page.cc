@@ -38,6 +38,10 @@ std::string inside_script(std::string text) {
 
 }  // namespace
 
+Json latency_axis() {
+  return {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}};
+}
+
 void write_page(const std::filesystem::path& path, const Json& data) {
   std::string page = explore_html;
   replace(page, "/*DATA*/", inside_script(data.dump()));

@@ -127,7 +127,7 @@ void write_prune_page(const Json& json) {
                             percent(json.at("whole").at("top1")))},
        {"x",
         {{{"key", "rank"}, {"label", "rank among the criterion's sub-networks"}, {"path", true}},
-         {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
+         latency_axis(),
          {{"key", "mmacs"}, {"label", "million multiply-accumulates"}}}},
        {"y", axes},
        {"columns", columns},

@@ -19,6 +19,9 @@ Json read_json(const std::filesystem::path& path);
 /// Creates the folder that it lies in.
 void write_json(const std::filesystem::path& path, const Json& json);
 
+/// The axis of a page along its points' "ms".
+Json latency_axis();
+
 /// A page that shows points in a chart and a table, offline: `data` is what pages/explore.html says at its top.
 void write_page(const std::filesystem::path& path, const Json& data);
 

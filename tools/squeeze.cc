@@ -144,8 +144,8 @@ Tried Squeeze::train(const std::vector<int64_t>& widths, int64_t expansion) {
     const Json& cell = tried.cells.back();
     if (cell.contains("failed")) {
       const auto name = cell.at("cell").get<std::string>();
-      tried.failed = fmt::format("{} failed: {} (to have it tried again, delete {})", name,
-                                 cell.at("failed").get<std::string>(), result_file(options_.out, name).string());
+      tried.failed = fmt::format("{} failed: {} {}", name, cell.at("failed").get<std::string>(),
+                                 how_to_retry(result_file(options_.out, name)));
       return tried;
     }
     const auto share = 1 / static_cast<double>(recipe_.squeeze.seeds.size());
@@ -285,7 +285,7 @@ Result squeeze(Options options) {
               {"note", "Accuracy on held-out images, mean over seeds. " + run.why()},
               {"x",
                {{{"key", "expansion"}, {"label", "width of the middle, as a multiple of the ends"}, {"path", true}},
-                {{"key", "ms"}, {"label", "milliseconds, batch 1, one thread"}},
+                latency_axis(),
                 {{"key", "step"}, {"label", "step"}, {"path", true}}}},
               {"y", {{{"key", "top1"}, {"label", "top-1 on held-out images, %"}}}},
               {"columns",
