@@ -41,8 +41,11 @@ GAINS = [
      "Fewer and fewer activations, equally many epochs"),
     ("9 of 10, usual width", 10, "fan11/k9", controls_of("fan11"), "Few activations: faded or shallow from the start"),
     ("3 of 10, usual width", 10, "fan11/k3", controls_of("fan11"), "Few activations: faded or shallow from the start"),
-    ("3 of 10 spread evenly; control: as few from the first step on", 10, "shallow/ten-uniform-k3",
-     ["shallow/ten-uniform-k3-never", "shallow/ten-uniform-k3-never-lr0.8", "fan11/direct-k3", "shallow/plain-three"], "Few activations: faded or shallow from the start"),
+    ("3 of 10 spread evenly; control: as few from the first step on, with a shortcut inside each layer or without", 10,
+     "shallow/ten-uniform-k3",
+     ["shallow/ten-uniform-k3-never", "shallow/ten-uniform-k3-never-lr0.8", "shallow/ten-uniform-k3-never-identity", "fan11/direct-k3",
+      "shallow/plain-three"],
+     "Few activations: faded or shallow from the start"),
     ("18 of 28, narrow", 10, "fan29-narrow/k18", controls_of("fan29-narrow"),
      "Fewer and fewer activations, equally many epochs"),
 ]
