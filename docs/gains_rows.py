@@ -46,6 +46,11 @@ GAINS = [
      ["shallow/ten-uniform-k3-never", "shallow/ten-uniform-k3-never-lr0.8", "shallow/ten-uniform-k3-never-identity", "fan11/direct-k3",
       "shallow/plain-three"],
      "Few activations: faded or shallow from the start"),
+    ("28 layers of usual width with a shortcut inside each ReLU, merged after the first epoch", 10,
+     "deep/reduce56-expansion2-merged1-identity", controls_of("fan29"), "29 layers of usual width"),
+    ("9 of 28 activations left, usual width", 10, "fan29/k9", controls_of("fan29"), "29 layers of usual width"),
+    ("3 of 28, usual width; control: as few from the first step on", 10, "fan29/k3", ["fan29/direct-k3"],
+     "29 layers of usual width"),
     ("18 of 28, narrow", 10, "fan29-narrow/k18", controls_of("fan29-narrow"),
      "Fewer and fewer activations, equally many epochs"),
 ]
