@@ -416,7 +416,7 @@ TABLES = {
     "resnets": beside("resnets", RESNETS),
     "resnets-in-brief": beside("resnets", RESNETS, BESIDE_RESNETS),
     "resnets-narrow": beside("resnets-narrow", ["resnet20-lr0.2", *RESNETS[1:]]),
-    "shallow": beside("shallow", ["ten-uniform-k3-never", "plain-five"]),
+    "shallow": beside("shallow", ["ten-uniform-k3-never-lr0.8", "ten-uniform-k3-never-identity", "plain-five"]),
     "short": ingredients("short", "plain-lr0.4"),
     "squeeze-narrow": squeeze("squeeze-narrow"),
     "fan11": frontier("fan11"),
