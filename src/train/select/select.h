@@ -43,8 +43,8 @@ struct SelectionContext {
   }
 };
 
-/// A way to choose. Deterministic, but for measured milliseconds. `importance` says what it measures of each candidate on
-/// held-out images; empty: it looks at none.
+/// A way to choose. Deterministic, but for measured milliseconds. `importance` says what it measures of each candidate
+/// on held-out images; empty: it looks at none.
 struct Selector {
   std::string_view name, summary, importance;
   Selection (*select)(const SelectionContext&);
