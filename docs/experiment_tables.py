@@ -7,7 +7,7 @@ import sys
 
 from gains_rows import GAINS
 from systems_rows import SYSTEMS
-from tables import RESULTS, ROOT, rows, spread
+from tables import RESULTS, ROOT, milliseconds, rows, spread
 
 sys.path.insert(0, str(ROOT / "bench/experiments"))
 from run import grid_cells  # noqa: E402
@@ -197,7 +197,7 @@ def squeeze(name):
         body = []
         for p in result["points"]:
             test = spread([100 * top1 for top1 in chosen["deployed_top1"]]) if p["name"] == chosen["name"] else ""
-            body.append([p["step"], p["series"].removeprefix("ends "), p["expansion"], f"{p['top1']:.2f}", test, f"{p['ms']:.3f}",
+            body.append([p["step"], p["series"].removeprefix("ends "), p["expansion"], f"{p['top1']:.2f}", test, milliseconds(p["ms"]),
                          f"{p['mmacs']:.2f}", f"{p['train_minutes']:.1f}", p["verdict"]])
         return rows(["step", "ends", "expansion", "held-out top-1, %", "test top-1, %", "ms", "M MACs", "training, min", "verdict"], body)
     return table
@@ -241,7 +241,7 @@ def frontier(name):
             top1 = by_seed(cells)
             body.append([label, spread([*top1.values()]), len(cells), how_far(top1, by_seed(points.get(f"direct-{point}", []))),
                          first["nonlinear"], first["layers"], f"{first['macs'] / 1e6:.2f}",
-                         f"{statistics.median(c['ms'] for c in cells):.3f}",
+                         milliseconds(statistics.median(c['ms'] for c in cells)),
                          first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
         return rows(["cell", "deployed top-1, %", "seeds", "above `direct` (95 % lower bound)", "non-linear nodes", "layers", "M MACs",
                      "ms", "epochs in all", "max abs error"], body + failed)
@@ -262,7 +262,7 @@ def systems(group):
                          f"{c['nodes_before']} → {c['nodes_after']}",
                          f"{c['macs_before'] / 1e6:.2f} → {c['macs_after'] / 1e6:.2f}",
                          f"{c['nonlinear_before']} → {c['nonlinear_after']}",
-                         f"{ms['trained_ms']:.3f} → {ms['deployed_ms']:.3f}" if ms else "–",
+                         f"{milliseconds(ms['trained_ms'])} → {milliseconds(ms['deployed_ms'])}" if ms else "–",
                          f"{c['max_abs_error']:.1e}" + ("" if c["verified"] else " (refused)"),
                          f"`{r['command'].removesuffix(' --data ' + r['command'].split()[-1])}`"])
         return rows(["network", "top-1, %", "nodes", "M MACs", "non-linear nodes", "ms", "max abs error",
@@ -280,4 +280,4 @@ def latency(cell):
 def deployed_ms(cell):
     """Of it, what the collapsed network takes; a dash where it has not."""
     ms = latency(cell)
-    return f"{ms['deployed_ms']:.3f}" if ms else "–"
+    return milliseconds(ms["deployed_ms"]) if ms else "–"

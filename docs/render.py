@@ -13,7 +13,7 @@ import sys
 from experiment_tables import beside, experiments, frontier, gains, ingredients, squeeze, systems, worth
 from gains_rows import BESIDE_RESNETS, RESNETS
 from systems_rows import SYSTEMS
-from tables import RESULTS, ROOT, rows
+from tables import RESULTS, ROOT, milliseconds, rows
 
 
 def train_speed():
@@ -91,7 +91,7 @@ def collapse_search():
 def collapse_strips():
     record = json.loads((RESULTS / "collapse_strips.json").read_text())
     body = [["{} → {} → {}, {}², stride {}".format(*r["shape"]), r["nodes_after"], f"{r['macs']:.2f}",
-             f"{r['whole_ms']:.3f}", f"**{r['latency']:.2f}**"] for r in record["pairs"]]
+             milliseconds(r["whole_ms"]), f"**{r['latency']:.2f}**"] for r in record["pairs"]]
     return rows(["two 3×3 convolutions", "nodes after", "MACs after / before", "ONNX Runtime before, ms",
                  "latency after / before"], body)
 
@@ -120,7 +120,7 @@ def inference(stem):
             if name not in record["networks"]:
                 continue
             engines = record["networks"][name]["engines"]
-            cells = [f"{engines[e]['median_ms']:.3f}" if e in engines else "–" for e in ENGINES]
+            cells = [milliseconds(engines[e]["median_ms"]) if e in engines else "–" for e in ENGINES]
             peers = {e: engines[e]["ratio_to_ours"] for e in ENGINES[1:] if e in engines}
             best = min(peers, key=peers.get)
             gains = [engines[e]["ratio_to_ours"] / engines[e[:-2]]["ratio_to_ours"] for e in alone]
@@ -151,7 +151,7 @@ def chain():
         r = networks[name]["engines"][engine]
         found.append((r["median_ms"], r["process_bytes"] / 1e6, (r["process_bytes"] - r["idle_bytes"]) / 1e6,
                       networks[name]["file_bytes"] / 1e3))
-    body = [[label, f"{ms:.3f}", f"{whole:.1f}", f"{more:.1f}", f"{file:.0f}"]
+    body = [[label, milliseconds(ms), f"{whole:.1f}", f"{more:.1f}", f"{file:.0f}"]
             for (label, *_), (ms, whole, more, file) in zip(lines, found)]
     body.append(["first / last", *(f"**{a / b:.2f}**" for a, b in zip(found[0], found[-1]))])
     return rows(["", "ms", "process, MB", "of that, by engine and model, MB", "file, kB"], body)
@@ -193,8 +193,9 @@ def narrow_speed():
     for name in [n for n in results if n not in STACKS] + [n for n in STACKS if n in results]:
         r = results[name]
         direct, f32, int8, bf16 = (r[f"{key}_ms"] for key in ("direct_f32", "f32", "int8", "bf16"))
-        body.append([STACKS.get(name, f"`{name}`"), f"{direct:.3f}", f"{f32:.3f}", f"{r['bf16_everywhere_ms']:.3f}",
-                     f"{bf16:.3f} ({r['bf16_layers']})", f"{r['int8_everywhere_ms']:.3f}", f"{int8:.3f} ({r['int8_layers']})",
+        body.append([STACKS.get(name, f"`{name}`"), milliseconds(direct), milliseconds(f32),
+                     milliseconds(r["bf16_everywhere_ms"]), f"{milliseconds(bf16)} ({r['bf16_layers']})",
+                     milliseconds(r["int8_everywhere_ms"]), f"{milliseconds(int8)} ({r['int8_layers']})",
                      f"{direct / int8:.2f}", f"{f32 / int8:.2f}", f"{f32 / bf16:.2f}"])
     return rows(["network", "direct f32", "best f32", "all bf16", "bf16 plan (layers)", "all int8", "int8 plan (layers)",
                  "direct / int8", "best / int8", "best / bf16"], body)
@@ -234,9 +235,9 @@ def pruning_criteria():
             search = c["score_seconds"] + c["search_seconds"]
             body.append([f"`{c['criterion']}`", label, points(s["first"]), points(s["max"]), points(s["mean"]),
                          points(s["min"]), f"{100 * s['yield']:.0f} %", f"{search / c['samples']:.4f}",
-                         f"{c['median_ms']:.3f}"])
+                         milliseconds(c["median_ms"])])
     whole, best = record["whole"], record["best"]
-    body.append(["whole network", "", points(whole["top1"]), "", "", "", "", "", f"{whole['ms']:.3f}"])
+    body.append(["whole network", "", points(whole["top1"]), "", "", "", "", "", milliseconds(whole["ms"])])
     table = rows(["criterion", "stage", "its first, %", "best, %", "mean, %", "worst, %", "yield", "search, s each", "ms"],
                  body)
     return (f"{table}\n\nBest of all: `{best['name']}`, {points(best['held_out_top1'])} % on held-out images, "
@@ -284,7 +285,7 @@ def pruning_rmnet():
 
 
 def header():
-    body = [[r["network"].replace("_int8", ", int8"), r["compiler"], f"{r['header_ms']:.3f}", f"{r['runtime_ms']:.3f}",
+    body = [[r["network"].replace("_int8", ", int8"), r["compiler"], milliseconds(r["header_ms"]), milliseconds(r["runtime_ms"]),
              f"{r['ratio']:.2f}", f"{r['compile_cpu_s']:.2f}", f"{r['compile_cpu_s_per_million']:.1f}"]
             for r in json.loads((RESULTS / "header/speed.json").read_text())["headers"]]
     return rows(["network", "compiler", "header, ms", "runtime, ms", "header / runtime", "compile, CPU s", "per million parameters"],

@@ -1,4 +1,5 @@
 """What every table of the docs is made with."""
+import math
 import pathlib
 import statistics
 
@@ -17,3 +18,8 @@ def spread(values, digits=2):
     if len(values) == 1:
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def milliseconds(value):
+    """Three decimals; below a hundredth as many as show two digits."""
+    return f"{value:.{max(3, 1 - math.floor(math.log10(value)))}f}"

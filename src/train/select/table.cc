@@ -50,7 +50,7 @@ namespace {
 
 [[noreturn]] void too_slow(const SelectionContext& context, double milliseconds) {
   throw Error(ErrorKind::usage,
-              fmt::format("select.milliseconds = {}: even with no activation left the network takes {:.3f} ms",
+              fmt::format("select.milliseconds = {}: even with no activation left the network takes {:.3g} ms",
                           context.recipe.milliseconds, milliseconds));
 }
 
