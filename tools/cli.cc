@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -118,6 +119,11 @@ std::string human(double count) {
   if (count >= 1e6) return fmt::format("{:.2f} M", count / 1e6);
   if (count >= 1e4) return fmt::format("{:.1f} k", count / 1e3);
   return fmt::format("{:.0f}", count);
+}
+
+std::string milliseconds_text(double milliseconds) {
+  const int decimals = milliseconds > 0 ? 1 - static_cast<int>(std::floor(std::log10(milliseconds))) : 0;
+  return fmt::format("{:.{}f}", milliseconds, std::max(3, decimals));
 }
 
 }  // namespace reducenet::cli

@@ -41,5 +41,7 @@ void warn(const std::string& message);
 
 /// 1234567 → "1.23 M".
 std::string human(double count);
+/// 12.3456 → "12.346", 0.00032109 → "0.00032": three decimals, below a hundredth as many as show two digits.
+std::string milliseconds_text(double milliseconds);
 
 }  // namespace reducenet::cli

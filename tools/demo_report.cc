@@ -19,7 +19,7 @@ std::vector<std::string> row(const std::string& name, const Measured& side, cons
           std::to_string(count_nonlinear(side.graph)),
           fmt::format("{:.2f}", static_cast<double>(count_macs(side.graph)) / 1e6),
           fmt::format("{:.1f}", static_cast<double>(count_parameters(side.graph)) / 1e3),
-          fmt::format("{:#.3g}", side.median_ms),
+          milliseconds_text(side.median_ms),
           fmt::format("{:.2f}", 100 * side.top1),
           error};
 }

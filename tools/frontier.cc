@@ -196,9 +196,9 @@ bool train_grid(const std::vector<FrontierCell>& cells, const Options& options) 
       const Json json = read_json(options.result_of(ran->name));
       if (json.is_null()) return false;
       bar.line(json.contains("failed") ? fmt::format("{} failed: {}", ran->name, json.at("failed").get<std::string>())
-                                       : fmt::format("{}: {:.2f} % deployed, {} non-linear, {:.3g} ms", ran->name,
+                                       : fmt::format("{}: {:.2f} % deployed, {} non-linear, {} ms", ran->name,
                                                      100 * json.at("deployed_top1").get<double>(),
-                                                     json.at("nonlinear").dump(), json.at("ms").get<double>()));
+                                                     json.at("nonlinear").dump(), milliseconds_text(json.at("ms"))));
       done += static_cast<double>(ran->recipe.train.epochs);
       report_frontier(cells, options);
     } else {

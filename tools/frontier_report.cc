@@ -252,7 +252,7 @@ std::string frontier_text(const Json& json, const FrontierPlace& place) {
     table.add({p.at("series"), p.at("name"), fmt::format("{:.2f}", p.at("top1").get<double>()),
                fmt::format("{:.2f}", p.at("low").get<double>()), fmt::format("{:.2f}", p.at("high").get<double>()),
                std::to_string(p.at("seeds").size()), p.at("nonlinear").dump(), p.at("layers").dump(),
-               fmt::format("{:.3g}", p.at("ms").get<double>()), p.at("epochs").dump(),
+               milliseconds_text(p.at("ms")), p.at("epochs").dump(),
                fmt::format("{}", fmt::join(p.at("front").get<std::vector<std::string>>(), ", "))});
   }
   std::string text = table.str() + (place.out / "index.html").string() + "\n";

@@ -74,11 +74,11 @@ std::string prune_text(const Json& json) {
       table.add({c.at("criterion"), stage.label, s.at("count").dump(), percent(s.at("max")), percent(s.at("mean")),
                  percent(s.at("min")), percent(s.at("yield"), 0) + " %",
                  fmt::format("{:.2f}", c.at("score_seconds").get<double>() + c.at("search_seconds").get<double>()),
-                 fmt::format("{:.3g}", c.at("median_ms").get<double>())});
+                 milliseconds_text(c.at("median_ms"))});
     }
   }
   std::string text =
-      fmt::format("whole network: {} %, {:.3g} ms\n", percent(whole.at("top1")), whole.at("ms").get<double>()) +
+      fmt::format("whole network: {} %, {} ms\n", percent(whole.at("top1")), milliseconds_text(whole.at("ms"))) +
       table.str();
   if (!best.is_null()) {
     text +=

@@ -107,8 +107,8 @@ std::optional<std::string> Squeeze::over_budget(const std::vector<int64_t>& widt
   const auto [ms, fresh] = ms_by_macs_.try_emplace(count_macs(deployed));
   if (fresh) ms->second = bench(Plan(deployed, {.batch = 1, .threads = 1}), 0.5).median_ms;
   if (ms->second <= recipe_.squeeze.milliseconds) return std::nullopt;
-  return fmt::format("widths {}, expansion {} would take {:.3g} ms: over the budget of {} ms", fmt::join(widths, ", "),
-                     expansion, ms->second, recipe_.squeeze.milliseconds);
+  return fmt::format("widths {}, expansion {} would take {} ms: over the budget of {} ms", fmt::join(widths, ", "),
+                     expansion, milliseconds_text(ms->second), recipe_.squeeze.milliseconds);
 }
 
 Json Squeeze::train_seed(const std::vector<int64_t>& widths, int64_t expansion, int64_t seed) {
@@ -301,7 +301,7 @@ Result squeeze(Options options) {
   Table table({"step", "ends", "expansion", "held-out top-1 %", "ms", "M MACs", "minutes", "verdict"});
   for (const Json& p : result.json.at("points")) {
     table.add({p.at("step").dump(), p.at("series").get<std::string>().substr(5), p.at("expansion").dump(),
-               fmt::format("{:.2f}", p.at("top1").get<double>()), fmt::format("{:.3g}", p.at("ms").get<double>()),
+               fmt::format("{:.2f}", p.at("top1").get<double>()), milliseconds_text(p.at("ms")),
                fmt::format("{:.2f}", p.at("mmacs").get<double>()),
                fmt::format("{:.1f}", p.at("train_minutes").get<double>()), p.at("verdict")});
   }
