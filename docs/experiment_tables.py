@@ -64,13 +64,18 @@ def processor(result):
     return f"{word} {generation[0]}" if generation else word
 
 
-def minutes(results, table):
-    """Median time of training, by processor where the table's results are of several."""
-    times = {}
+def by_processor(results, table, value, text):
+    """Median of value(result) in words, by processor where the table's results are of several."""
+    values = {}
     for r in results:
-        times.setdefault(processor(r), []).append(r["train"]["seconds"] / 60)
+        values.setdefault(processor(r), []).append(value(r))
     several = len({processor(r) for r in table}) > 1
-    return ", ".join(f"{statistics.median(of):.1f}{f' ({name})' if several else ''}" for name, of in times.items())
+    return ", ".join(text(statistics.median(of)) + (f" ({name})" if several else "") for name, of in values.items())
+
+
+def minutes(results, table):
+    """Median time of training."""
+    return by_processor(results, table, lambda r: r["train"]["seconds"] / 60, "{:.1f}".format)
 
 
 def max_abs_error(results):
@@ -241,7 +246,7 @@ def frontier(name):
             top1 = by_seed(cells)
             body.append([label, spread([*top1.values()]), len(cells), how_far(top1, by_seed(points.get(f"direct-{point}", []))),
                          first["nonlinear"], first["layers"], f"{first['macs'] / 1e6:.2f}",
-                         milliseconds(statistics.median(c['ms'] for c in cells)),
+                         by_processor(cells, itertools.chain(*points.values()), lambda c: c["ms"], milliseconds),
                          first["epochs"], f"{max(c['max_abs_error'] for c in cells):.1e}"])
         return rows(["cell", "deployed top-1, %", "seeds", "above `direct` (95 % lower bound)", "non-linear nodes", "layers", "M MACs",
                      "ms", "epochs in all", "max abs error"], body + failed)
