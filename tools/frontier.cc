@@ -221,6 +221,24 @@ void measure_again(const std::vector<FrontierCell>& cells, const Options& option
   }
 }
 
+/// The chosen cells, and those that would run because a chosen one needs them.
+Result list_of(const std::vector<FrontierCell>& cells, const Options& options) {
+  const std::vector<const FrontierCell*> pending = cells_to_run(cells, options);
+  Result result;
+  for (const FrontierCell& cell : cells) {
+    const bool done = fs::exists(options.result_of(cell.name));
+    const bool needed = !chosen(options, cell.name);
+    if (needed && std::ranges::find(pending, &cell) == pending.end()) continue;
+    result.json["cells"].push_back(
+        {{"cell", cell.name}, {"epochs", cell.recipe.train.epochs}, {"done", done}, {"needed", needed}});
+    result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs,
+                               needed ? "  needed"
+                               : done ? "  done"
+                                      : "");
+  }
+  return result;
+}
+
 Result frontier(Options options) {
   train::Recipe recipe = train::load_recipe(options.recipe);
   if (!options.data.empty()) recipe.data.path = options.data;
@@ -234,15 +252,8 @@ Result frontier(Options options) {
   if (std::ranges::none_of(cells, [&](const FrontierCell& cell) { return chosen(options, cell.name); })) {
     throw Error(ErrorKind::usage, "--only " + options.only + ": no cell of the grid is called so; --list names them");
   }
+  if (options.list) return list_of(cells, options);
   Result result;
-  if (options.list) {
-    for (const FrontierCell& cell : cells) {
-      const bool done = fs::exists(options.result_of(cell.name));
-      result.json["cells"].push_back({{"cell", cell.name}, {"epochs", cell.recipe.train.epochs}, {"done", done}});
-      result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs, done ? "  done" : "");
-    }
-    return result;
-  }
   for (const FrontierCell& cell : cells) read_figures(options.result_of(cell.name), recipe_of(cell, options));
   if (options.measure) measure_again(cells, options);
   const bool trains = !options.page && !options.measure;
@@ -278,7 +289,7 @@ Action declare_frontier(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--only", options->only,
                  "Run only cells whose name matches this pattern (k9-*, *-s0), and what they need");
-  app.add_flag("--list", options->list, "List the grid, and stop");
+  app.add_flag("--list", options->list, "List the grid, or with --only what would run, and stop");
   app.add_flag("--page", options->page, "Run nothing: write frontier.json and index.html from the cells that are done");
   app.add_flag("--measure", options->measure,
                "Train nothing: time the deployed models of finished cells again, on a quiet machine");
