@@ -226,9 +226,10 @@ Result list_of(const std::vector<FrontierCell>& cells, const Options& options) {
   const std::vector<const FrontierCell*> pending = cells_to_run(cells, options);
   Result result;
   for (const FrontierCell& cell : cells) {
-    const bool done = fs::exists(options.result_of(cell.name));
     const bool needed = !chosen(options, cell.name);
-    if (needed && std::ranges::find(pending, &cell) == pending.end()) continue;
+    const bool runs = std::ranges::find(pending, &cell) != pending.end();
+    if (needed && !runs) continue;
+    const bool done = !runs && fs::exists(options.result_of(cell.name));
     result.json["cells"].push_back(
         {{"cell", cell.name}, {"epochs", cell.recipe.train.epochs}, {"done", done}, {"needed", needed}});
     result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs,
