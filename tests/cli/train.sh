@@ -186,7 +186,8 @@ for cell in k2-s0 k0-s0 direct-k2-s0; do grep -q "^$cell failed: it needs [a-z0-
 # A fan: every network, the deep one too, goes on from the trunk, for equally many epochs.
 json '([.cells[] | .epochs] == [2, 1, 1, 1, 3, 3, 3]) and .cells[0].cell == "trunk-s0"' \
   frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --list
-json '[.cells[] | [.cell, .needed]] == [["trunk-s0", true], ["k2-s0", true], ["direct-k2-s0", false]]' \
+# One network from scratch needs its step for the survivors, and that the trunk, and the deep one as its teacher.
+json '[.cells[] | [.cell, .needed]] == [["trunk-s0", true], ["deep-s0", true], ["k2-s0", true], ["direct-k2-s0", false]]' \
   frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --list --only 'direct-k2-*'
 json '(.points | length) == 3 and ([.points[].epochs] == [3, 3, 3]) and all(.points[]; .train_minutes > 0) and ([.points[].nonlinear] | .[1:] == [2, 0])' \
   frontier frontier.toml --set frontier.way=fan --set train.epochs=2 --out fan --only 'k*'
