@@ -232,10 +232,8 @@ Result list_of(const std::vector<FrontierCell>& cells, const Options& options) {
     const bool done = !runs && fs::exists(options.result_of(cell.name));
     result.json["cells"].push_back(
         {{"cell", cell.name}, {"epochs", cell.recipe.train.epochs}, {"done", done}, {"needed", needed}});
-    result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs,
-                               needed ? "  needed"
-                               : done ? "  done"
-                                      : "");
+    const char* mark = needed ? "  needed" : done ? "  done" : "";
+    result.text += fmt::format("{:32} {:4} epochs{}\n", cell.name, cell.recipe.train.epochs, mark);
   }
   return result;
 }
